@@ -1,0 +1,191 @@
+"""Classifier heads that grow by a task's classes and know which labels they have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class GrowingHead(nn.Module):
+    """A head with one row per class seen, in order of appearance.
+
+    Labels need not be contiguous or ordered: Avalanche's benchmarks keep the data set's own labels
+    unless told otherwise. :attr:`labels` holds the label of each column.
+
+    Args:
+        dim: width D of the features.
+    """
+
+    weight: nn.Parameter  # (C, D)
+    labels: Tensor  # (C,)
+    task_of: Tensor  # (C,)
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.weight = nn.Parameter(torch.zeros(0, dim))
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.long))
+        self.register_buffer("task_of", torch.zeros(0, dtype=torch.long))
+        self._note_sizes()
+
+    def _note_sizes(self) -> None:
+        """Keep what every step asks for out of the device's memory: reading it there is a wait."""
+        sizes = self.task_of.bincount().tolist()
+        self._ends = [sum(sizes[: task + 1]) for task in range(len(sizes))]
+        self._contiguous = self.labels.tolist() == list(range(self.n_classes))
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes seen, C."""
+        return len(self.labels)
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks seen."""
+        return len(self._ends)
+
+    def columns_of(self, task: int) -> slice:
+        """Return the columns of a task."""
+        return slice(self._ends[task - 1] if task else 0, self._ends[task])
+
+    def classes_of(self, task: int) -> Tensor:
+        """Return the labels of a task, in column order."""
+        return self.labels[self.columns_of(task)]
+
+    def begin_task(self, task: int, labels: Sequence[int]) -> bool:
+        """Add a task's classes unless the head has that very task already.
+
+        Args:
+            task: its index, counted from 0.
+            labels: its classes.
+
+        Returns:
+            Whether the head grew.
+
+        Raises:
+            ValueError: if a task was skipped, the task has other classes, or a class is not new.
+        """
+        if task > self.tasks:
+            raise ValueError(f"expected task {self.tasks} next, got task {task}")
+        if task == self.tasks:
+            self.expand(labels)
+            return True
+        known = self.classes_of(task).tolist()
+        if sorted(labels) != known:
+            raise ValueError(
+                f"task {task} has classes {known}, got {sorted(labels)}: an experience was left "
+                "unfinished, and another one cannot take its place"
+            )
+        return False
+
+    @torch.no_grad()
+    def expand(self, labels: Sequence[int]) -> None:
+        """Add a task's classes.
+
+        Args:
+            labels: the classes of the new task.
+
+        Raises:
+            ValueError: if there is none, one is negative, or one was seen before.
+        """
+        new = sorted(int(label) for label in labels)
+        seen = sorted(set(new) & set(self.labels.tolist()))
+        problems = []
+        if not new:
+            problems.append("the experience has no classes; expected at least one")
+        if len(set(new)) < len(new) or (new and new[0] < 0):
+            problems.append(f"class labels must be distinct and not negative, got {new}")
+        if seen:
+            again = [t for t in range(self.tasks) if self.classes_of(t).tolist() == new]
+            problems.append(
+                f"this experience was learned already, as task {again[0]}: train on each once"
+                if again
+                else f"classes {seen} were learned in an earlier experience; class-incremental "
+                "learning expects each class in exactly one"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        task = self.tasks
+        rows = self.weight.new_empty(len(new), self.dim)
+        nn.init.trunc_normal_(rows, std=0.02)
+        self.weight = nn.Parameter(torch.cat([self.weight, rows]))
+        self.labels = torch.cat([self.labels, self.labels.new_tensor(new)])
+        self.task_of = torch.cat([self.task_of, self.task_of.new_full((len(new),), task)])
+        self._note_sizes()
+
+    def columns(self, labels: Tensor) -> Tensor:
+        """Return the column of each label.
+
+        Args:
+            labels: any shape, all of them seen.
+
+        Raises:
+            ValueError: naming the labels that this head has not seen.
+        """
+        order = self.labels.argsort()
+        place = torch.searchsorted(self.labels[order], labels).clamp_max(self.n_classes - 1)
+        columns = order[place]
+        unknown = self.labels[columns] != labels
+        if unknown.any():
+            raise ValueError(
+                f"labels {sorted(set(labels[unknown].tolist()))} are not among the "
+                f"{self.n_classes} classes of the experiences seen so far"
+            )
+        return columns
+
+    def in_label_order(self, scores: Tensor) -> Tensor:
+        """Return scores whose column index is the label.
+
+        Args:
+            scores: one column per class seen, (B, C).
+
+        Returns:
+            (B, highest label + 1); labels not seen get the lowest finite score.
+        """
+        if self._contiguous:
+            return scores
+        lowest = torch.finfo(scores.dtype).min
+        out = scores.new_full((len(scores), int(self.labels.max()) + 1), lowest)
+        out[:, self.labels] = scores
+        return out
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        for name, own in [*self.named_parameters(), *self.named_buffers()]:
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.shape[1:] == own.shape[1:]:
+                empty = own.new_empty(saved.shape)
+                setattr(self, name, nn.Parameter(empty) if name in self._parameters else empty)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._note_sizes()
+
+
+class LinearHead(GrowingHead):
+    """Linear classifier with bias."""
+
+    bias: nn.Parameter  # (C,)
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.bias = nn.Parameter(torch.zeros(0))
+
+    def expand(self, labels: Sequence[int]) -> None:
+        """Add a task's classes, with zero bias; see :meth:`GrowingHead.expand`."""
+        super().expand(labels)
+        new = self.n_classes - len(self.bias)
+        self.bias = nn.Parameter(torch.cat([self.bias.detach(), self.bias.new_zeros(new)]))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits of features (B, D) for every class, (B, C)."""
+        return F.linear(features, self.weight, self.bias)
+
+
+class CosineHead(GrowingHead):
+    """Cosine classifier without scale or bias, one row per class."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the cosine of features (B, D) to every class, (B, C)."""
+        return F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
