@@ -1,0 +1,121 @@
+"""One run: a method learns a benchmark task by task and is evaluated after each."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.training.determinism.rng_manager import RNGManager
+from avalanche.training.plugins import EvaluationPlugin
+from torch import nn
+from tqdm.auto import tqdm
+
+from avalanche_care import metrics
+from avalanche_care.benchmarks.scenario import CILBenchmark
+from avalanche_care.experiments.results import RunResult, hardware
+from avalanche_care.nn.vit import FrozenViT
+from avalanche_care.plugins.class_counts import ClassCounts
+from avalanche_care.plugins.progress import ProgressPlugin
+from avalanche_care.strategies.registry import get_method
+
+
+def run_method(
+    method: str,
+    benchmark: CILBenchmark,
+    backbone: FrozenViT,
+    *,
+    config: Any = None,
+    seed: int = 1,
+    device: str = "cpu",
+    eval_mb_size: int = 128,
+    num_workers: int = 0,
+    progress: bool = True,
+    notes: dict[str, Any] | None = None,
+) -> RunResult:
+    """Train a method on every experience, evaluate all classes seen after each, collect the result.
+
+    Args:
+        method: a registered name, see :func:`avalanche_care.strategies.available_methods`.
+        benchmark: what to learn.
+        backbone: the frozen ViT; it is left as it is.
+        config: the method's configuration; None: its defaults.
+        seed: of Python's, NumPy's and PyTorch's random numbers. The class order has a seed of its
+            own in the benchmark's protocol.
+        device: where to run.
+        eval_mb_size: images per evaluation step; no accuracy depends on it.
+        num_workers: data loading processes.
+        progress: show progress bars.
+        notes: facts about the data that the result should carry, such as the image size.
+
+    Returns:
+        The result, with all settings in force.
+
+    Raises:
+        ValueError: if there is no such method, or the data does not fit.
+    """
+    RNGManager.set_random_seeds(seed)
+    chosen = get_method(method)
+    config = chosen.config() if config is None else config
+    counts = ClassCounts()
+    tasks = len(benchmark.train_stream)
+    strategy = chosen.strategy(
+        model=backbone,
+        config=config,
+        eval_mb_size=eval_mb_size,
+        device=device,
+        plugins=[ProgressPlugin(tasks)] if progress else [],
+        evaluator=EvaluationPlugin(counts, loggers=[], strict_checks=False),
+    )
+    seconds = {"train": 0.0, "eval": 0.0}
+    correct, total = [], []
+    bar = tqdm(benchmark.train_stream, desc=method, unit="task", disable=not progress)
+    for step, experience in enumerate(bar):
+        start = time.perf_counter()
+        strategy.train(experience, num_workers=num_workers)
+        trained = time.perf_counter()
+        strategy.eval(benchmark.seen_stream[step], num_workers=num_workers)
+        seconds["train"] += trained - start
+        seconds["eval"] += time.perf_counter() - trained
+        if counts.correct is None or counts.total is None:
+            raise RuntimeError("the evaluation counted no image")
+        correct.append(counts.correct)
+        total.append(counts.total)
+        bar.set_postfix_str(f"accuracy {100 * counts.correct.sum() / counts.total.sum():.1f} %")
+    n_classes = benchmark.protocol.n_classes
+    return RunResult.from_counts(
+        metrics.stack_counts(correct, n_classes),
+        metrics.stack_counts(total, n_classes),
+        method=method,
+        benchmark=benchmark.name,
+        protocol=benchmark.protocol,
+        seed=seed,
+        seconds={**seconds, "total": sum(seconds.values())},
+        parameters=count_parameters(strategy.model),
+        config=dataclasses.asdict(config),
+        backbone=dataclasses.asdict(backbone.info),
+        hardware=hardware(device),
+        extra={
+            "train_images": int(sum(len(e.dataset) for e in benchmark.train_stream)),
+            "test_images": int(np.asarray(total[-1]).sum()),
+            "eval_mb_size": eval_mb_size,
+            **(notes or {}),
+        },
+    )
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Return how many numbers a model trains now and how many it holds.
+
+    ``trainable`` counts parameters that require gradients. ``total`` counts all parameters and all
+    floating-point buffers, so that what a method has learned and frozen is in it wherever it is
+    stored.
+    """
+    parameters = list(model.parameters())
+    buffers = [b for b in model.buffers() if torch.is_floating_point(b)]
+    return {
+        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "total": sum(t.numel() for t in [*parameters, *buffers]),
+    }

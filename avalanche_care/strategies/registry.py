@@ -1,0 +1,74 @@
+"""Which methods there are, by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar
+
+MODULES = ("care", "simplecil", "finetune")
+"""Modules of this package that register a method; imported when somebody asks."""
+
+_Strategy = TypeVar("_Strategy", bound=type)
+_REGISTRY: dict[str, Method] = {}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method.
+
+    Attributes:
+        name: what the command line calls it.
+        strategy: its Avalanche strategy class.
+        config: its configuration dataclass.
+        paper: where it was published.
+        trains: what it trains, in a few words.
+    """
+
+    name: str
+    strategy: type[Any]
+    config: type[Any]
+    paper: str
+    trains: str
+
+
+def register(
+    name: str, *, config: type[Any], paper: str, trains: str
+) -> Callable[[_Strategy], _Strategy]:
+    """Register the decorated strategy class as method ``name``.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+
+    def decorate(strategy: _Strategy) -> _Strategy:
+        if name in _REGISTRY and _REGISTRY[name].strategy.__qualname__ != strategy.__qualname__:
+            taken = _REGISTRY[name].strategy.__qualname__
+            raise ValueError(f"method {name!r} is registered already, by {taken}")
+        _REGISTRY[name] = Method(name, strategy, config, paper, trains)
+        return strategy
+
+    return decorate
+
+
+def available_methods() -> dict[str, Method]:
+    """Return all registered methods by name."""
+    for module in MODULES:
+        import_module(f"avalanche_care.strategies.{module}")
+    return dict(_REGISTRY)
+
+
+def get_method(name: str) -> Method:
+    """Return a registered method.
+
+    Raises:
+        ValueError: if there is none of that name, with the nearest ones.
+    """
+    methods = available_methods()
+    if name not in methods:
+        near = difflib.get_close_matches(name, methods, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {sorted(methods)}"
+        raise ValueError(f"there is no method {name!r}; {hint}")
+    return methods[name]

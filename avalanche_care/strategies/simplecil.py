@@ -1,0 +1,73 @@
+"""SimpleCIL: nearest class mean on frozen features.
+
+Zhou, Cai, Ye, Zhan and Liu, "Revisiting Class-Incremental Learning with Pre-Trained Models:
+Generalizability and Adaptivity are All You Need", IJCV 2024, arXiv 2303.07338, section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from avalanche_care.nn.classifier import FrozenClassifier
+from avalanche_care.nn.heads import CosineHead
+from avalanche_care.nn.vit import FrozenViT
+from avalanche_care.plugins.expansion import ExpansionPlugin
+from avalanche_care.statistics import class_means
+from avalanche_care.strategies.registry import register
+from avalanche_care.strategies.template import Computation, Phase, PTMStrategy
+
+
+@dataclass(frozen=True)
+class SimpleCILConfig:
+    """SimpleCIL has nothing to set.
+
+    Attributes:
+        batch_size: images per forward pass; the result does not depend on it.
+    """
+
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be positive, got {self.batch_size}")
+
+
+@register("simplecil", config=SimpleCILConfig, paper="Zhou et al., IJCV 2024", trains="nothing")
+class SimpleCILStrategy(PTMStrategy):
+    """Classify by the cosine between a frozen feature and each class's mean feature.
+
+    The means are of the raw features (not normalised first), of the training images with the test
+    transform. There is no training and no randomness but the class order.
+
+    Args:
+        model: a frozen ViT.
+        config: settings; None: the defaults.
+        base_kwargs: further arguments of :class:`PTMStrategy`.
+    """
+
+    model: FrozenClassifier
+
+    def __init__(
+        self, *, model: FrozenViT, config: SimpleCILConfig | None = None, **base_kwargs: Any
+    ) -> None:
+        self.config = config = config or SimpleCILConfig()
+        head = CosineHead(model.embed_dim)
+        base_kwargs.setdefault("train_mb_size", config.batch_size)
+        base_kwargs["plugins"] = [*(base_kwargs.get("plugins") or []), ExpansionPlugin()]
+        super().__init__(model=FrozenClassifier(model, head), train_epochs=0, **base_kwargs)
+
+    def phases(self) -> list[Phase]:
+        """Return the one phase: computing the means."""
+        return [Computation("prototypes", self._fit_prototypes)]
+
+    def _fit_prototypes(self) -> None:
+        head = self.model.head
+        with self.evaluating():
+            found = [(self.model.features(x), head.columns(y)) for x, y in self.clean_batches()]
+            features, columns = (torch.cat(part) for part in zip(*found, strict=True))
+            for column, mean in class_means(features, columns).items():
+                head.weight[column] = mean
+        head.weight.requires_grad_(False)

@@ -1,0 +1,314 @@
+"""The Avalanche strategy that all methods on a frozen backbone share."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from avalanche.benchmarks.utils.data_loader import SingleDatasetDataLoader
+from avalanche.core import BasePlugin
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins.evaluation import default_evaluator
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
+from torch.nn import functional as F
+
+from avalanche_care.nn.classifier import FrozenClassifier
+
+logger = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became NaN or infinite; nothing was updated with it."""
+
+
+@dataclass(frozen=True)
+class TrainingPhase:
+    """Epochs of gradient steps with a cosine-annealed learning rate.
+
+    Attributes:
+        name: for progress bars and error messages.
+        epochs: how many.
+        lr: learning rate of the first epoch.
+        min_lr: what it approaches: epoch e has ``min_lr + (lr - min_lr) (1 + cos(pi e / epochs)) /
+            2``.
+    """
+
+    name: str
+    epochs: int
+    lr: float
+    min_lr: float = 0.0
+
+    def learning_rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        return (
+            self.min_lr
+            + (self.lr - self.min_lr) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        )
+
+
+@dataclass(frozen=True)
+class Computation:
+    """A phase without mini-batch callbacks: class statistics, alignment, prototypes.
+
+    Attributes:
+        name: for progress bars.
+        run: does it.
+    """
+
+    name: str
+    run: Callable[[], None]
+
+
+Phase = TrainingPhase | Computation
+
+
+class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
+    """Base of the methods on a frozen, pre-trained backbone.
+
+    A method declares its :meth:`phases` for an experience and its optimizer; this class runs them.
+    It differs from Avalanche's template where that does not fit hundreds of tasks: the optimizer is
+    built anew for every training phase (Avalanche's update is quadratic in the number of
+    parameters), nothing is adapted at evaluation, and bad input ends in one clear error.
+
+    Plugins may have two more callbacks, ``phase_start(strategy)`` and ``phase_end(strategy)``,
+    around each :class:`TrainingPhase`.
+
+    ``mb_output`` has one column per class seen, in label order.
+
+    Args:
+        model: a frozen backbone with what the method adds to it, and a head.
+        train_mb_size: images per training step.
+        train_epochs: epochs per experience.
+        eval_mb_size: images per evaluation step; None: ``train_mb_size``.
+        device: where the model runs.
+        plugins: Avalanche plugins; the list is copied.
+        evaluator: Avalanche's evaluation plugin, or a function that makes one.
+        eval_every: as in Avalanche, -1 for never.
+        peval_mode: as in Avalanche.
+        base_kwargs: further arguments of Avalanche's template.
+    """
+
+    model: FrozenClassifier
+    phase: Phase | None = None
+
+    def __init__(
+        self,
+        *,
+        model: FrozenClassifier,
+        train_mb_size: int,
+        train_epochs: int,
+        eval_mb_size: int | None = None,
+        device: str | torch.device = "cpu",
+        plugins: Sequence[BasePlugin[Any]] | None = None,
+        evaluator: EvaluationPlugin | Callable[[], EvaluationPlugin] | None = default_evaluator,
+        eval_every: int = -1,
+        peval_mode: str = "epoch",
+        **base_kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model=model,
+            optimizer=torch.optim.SGD([torch.zeros(1)], lr=0.0),  # each phase makes its own
+            train_mb_size=train_mb_size,
+            train_epochs=train_epochs,
+            eval_mb_size=eval_mb_size,
+            device=device,
+            plugins=list(plugins or []),
+            evaluator=evaluator,
+            eval_every=eval_every,
+            peval_mode=peval_mode,
+            **base_kwargs,
+        )
+        self._loader_kwargs: dict[str, Any] = {}
+        self._in_train = False
+        self._stop_training = False
+
+    # What a method declares
+
+    def phases(self) -> list[Phase]:
+        """Return what to do with the current experience, in order."""
+        raise NotImplementedError
+
+    def build_optimizer(self, lr: float) -> torch.optim.Optimizer:
+        """Return a new optimizer over what trains now."""
+        raise NotImplementedError
+
+    def training_loss(self) -> Tensor:
+        """Return the loss of the current mini-batch, a scalar."""
+        raise NotImplementedError
+
+    # Facts about the state
+
+    @property
+    def task(self) -> int:
+        """Index of the newest task, counted from 0; -1 before the first."""
+        return self.model.tasks - 1
+
+    @property
+    def mb_columns(self) -> Tensor:
+        """The head's column of each target of the mini-batch, (B,)."""
+        return self.model.head.columns(self.mb_y)
+
+    # Training
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> Any:
+        """Train on an experience, or on several in turn; see Avalanche's ``train``.
+
+        Raises:
+            ValueError: if an experience is empty or has classes that were seen before.
+            NonFiniteLossError: if the loss is NaN or infinite.
+        """
+        self._in_train = True
+        try:
+            return super().train(experiences, eval_streams, **kwargs)
+        finally:
+            self._in_train = False
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        experience = self.experience
+        if experience is None or not len(experience.dataset):
+            index = getattr(experience, "current_experience", "?")
+            raise ValueError(f"experience {index} is empty: expected at least one training image")
+        super()._before_training_exp(**kwargs)
+
+    def model_adaptation(self, model: FrozenClassifier | None = None) -> FrozenClassifier:
+        """Return the model as it is: growth belongs to training, see the expansion plugin."""
+        return self.model if model is None else model
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """Let each phase make its optimizer; there is nothing to check before."""
+        self.model = self.model_adaptation()
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """Build a fresh optimizer; Avalanche's bookkeeping by parameter name is not needed."""
+        lr = self.phase.lr if isinstance(self.phase, TrainingPhase) else 0.0
+        self.optimizer = self.build_optimizer(lr)
+        self.optimized_param_id: dict[str, Tensor] = {}
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        self._loader_kwargs = {k: v for k, v in kwargs.items() if k == "num_workers"}
+        for phase in self.phases():
+            self.phase = phase
+            self.notify("phase_start")
+            if isinstance(phase, Computation):
+                phase.run()
+            else:
+                self._run_epochs(phase, **kwargs)
+            self.notify("phase_end")
+        self.phase = None
+
+    def _run_epochs(self, phase: TrainingPhase, **kwargs: Any) -> None:
+        self.make_optimizer()
+        for epoch in range(phase.epochs):
+            for group in self.optimizer.param_groups:
+                group["lr"] = phase.learning_rate(epoch)
+            self._before_training_epoch(**kwargs)
+            if self._stop_training:
+                self._stop_training = False
+                break
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+
+    def notify(self, event: str) -> None:
+        """Call ``event(strategy)`` on every plugin that has it."""
+        for plugin in self.plugins:
+            hook = getattr(plugin, event, None)
+            if hook is not None:
+                hook(self)
+
+    def backward(self) -> None:
+        """Run the backward pass, unless the loss is not finite."""
+        self.check_loss()
+        super().backward()
+
+    def check_loss(self) -> None:
+        """Stop before a bad loss reaches any parameter.
+
+        Raises:
+            NonFiniteLossError: naming the batch, if the loss is NaN or infinite.
+        """
+        if torch.isfinite(self.loss).all():
+            return
+        name = self.phase.name if self.phase else "training"
+        raise NonFiniteLossError(
+            f"the loss is {self.loss.item()} in experience {self.clock.train_exp_counter}, phase "
+            f"{name!r}, epoch {self.clock.train_exp_epochs}, iteration "
+            f"{self.clock.train_epoch_iterations} (labels {self.mb_y.tolist()}). The parameters "
+            "are those of the last good step. Lower the learning rate, or look for NaN in "
+            "these images."
+        )
+
+    def criterion(self) -> Tensor:
+        """Return the method's loss in training, the cross-entropy of seen classes in evaluation.
+
+        In evaluation, images of classes that were never learned have no finite loss and are left
+        out of it (they do count as wrong in every accuracy).
+        """
+        if self.is_training:
+            return self.training_loss()
+        seen = torch.isin(self.mb_y, self.model.head.labels)
+        if not seen.any():
+            return self.mb_output.new_zeros(())
+        return F.cross_entropy(self.mb_output[seen], self.mb_y[seen])
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Put the model in eval mode without gradients for a while."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(training)
+
+    def clean_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over the experience's training images with the test transform, and labels."""
+        if self.experience is None:
+            raise RuntimeError("clean_batches() needs an experience: call it in a training phase")
+        loader = SingleDatasetDataLoader(
+            self.experience.dataset.eval(), batch_size=self.eval_mb_size, **self._loader_kwargs
+        )
+        for batch in loader:
+            yield batch[0].to(self.device), batch[1].to(self.device)
+
+    # Evaluation
+
+    def eval(self, experiences: Any, **kwargs: Any) -> Any:
+        """Evaluate on an experience or on several; see Avalanche's ``eval``.
+
+        Classes that were not learned yet are evaluated too: all their images count as wrong, and a
+        warning is logged.
+
+        Raises:
+            RuntimeError: if nothing was learned yet.
+        """
+        if self.task < 0:
+            if self._in_train:  # Avalanche's eval_every evaluates once before the first experience
+                return {}
+            raise RuntimeError(
+                "nothing has been learned yet, so there are no classes to predict: call "
+                "strategy.train(experience) first"
+            )
+        some = (
+            experiences if isinstance(experiences, (list, tuple)) else list(_as_list(experiences))
+        )
+        known = set(self.model.head.labels.tolist())
+        unseen = sorted({c for e in some for c in e.classes_in_this_experience} - known)
+        if unseen:
+            logger.warning(
+                "evaluating %d classes that have not been learned yet, starting with %s: all their "
+                "images count as wrong. benchmark.seen_stream[t] has the classes seen after task t.",
+                len(unseen),
+                unseen[:5],
+            )
+        return super().eval(experiences, **kwargs)
+
+
+def _as_list(experiences: Any) -> Any:
+    return experiences if hasattr(experiences, "__iter__") else [experiences]

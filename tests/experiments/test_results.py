@@ -1,0 +1,265 @@
+"""Result files, and the table and figure made from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from avalanche_care.benchmarks import Protocol
+from avalanche_care.experiments import report
+from avalanche_care.experiments.report import accuracy_figure, results_table
+from avalanche_care.experiments.results import RunResult, hardware, versions
+
+PROTOCOL = Protocol(0, 2, 4)
+CORRECT = [[8, 6, 0, 0], [6, 4, 10, 8]]  # of 10 images per class
+
+
+def result(correct: Any = CORRECT, protocol: Protocol = PROTOCOL, **changes: Any) -> RunResult:
+    values: dict[str, Any] = {
+        "method": "care",
+        "benchmark": "glyphs",
+        "protocol": protocol,
+        "seed": 0,
+        "seconds": {"train": 1.5, "eval": 0.5, "total": 2.0},
+        "parameters": {"trainable": 1234, "total": 1234567},
+    }
+    total = [10] * protocol.n_classes
+    return RunResult.from_counts(correct, total, **(values | changes))
+
+
+def test_accuracies_follow_from_the_counts() -> None:
+    made = result()
+    assert made.accuracy == pytest.approx([14 / 20, 28 / 40])
+    assert made.A_last == pytest.approx(0.7)
+    assert made.A_avg == pytest.approx(0.7)
+    assert made.forgetting == pytest.approx(0.7 - 0.5)
+    assert made.accuracy_matrix == [[pytest.approx(0.7), None], [0.5, pytest.approx(0.9)]]
+    np.testing.assert_allclose(made.matrix, [[0.7, np.nan], [0.5, 0.9]])
+    assert made.extra["backward_transfer"] == pytest.approx(-0.2)
+    assert made.extra["A_avg_over_samples"] == pytest.approx(42 / 60)
+    assert made.extra["A_avg_class_mean"] == pytest.approx(0.7)
+    assert made.class_order == list(PROTOCOL.class_order)
+    assert made.task_sizes == [2, 2]
+
+
+def test_the_file_holds_what_a_table_needs(tmp_path: Path) -> None:
+    path = result().save(tmp_path / "runs" / "care" / "result.json")
+    values = json.loads(path.read_text(), parse_constant=pytest.fail)  # no NaN, no Infinity
+    needed = "method benchmark protocol seed class_order A_last A_avg forgetting accuracy"
+    needed += " accuracy_matrix seconds parameters versions"
+    assert set(needed.split()) <= set(values)
+    assert values["accuracy_matrix"][0][1] is None
+    assert values["protocol"] == "B0-Inc2"
+
+
+@dataclass(frozen=True)
+class Settings:
+    lr: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    weights: Path = Path("vit.safetensors")
+
+
+def test_a_result_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
+    made = result(
+        config=Settings(),
+        backbone={"name": "vit", "sha256": "0" * 64},
+        hardware=hardware(),
+        extra={"loss": np.float32(0.5), "gap": float("nan"), "counts": np.arange(3)},
+    )
+    assert RunResult.load(made.save(tmp_path / "result.json")) == made
+    assert made.config == {"lr": 0.01, "betas": [0.9, 0.99], "weights": "vit.safetensors"}
+    assert made.extra["gap"] is None
+    assert made.extra["counts"] == [0, 1, 2]
+
+
+def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:
+    path = result().save(tmp_path / "result.json")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        result(seed=1).save(path)
+    assert RunResult.load(path).seed == 0
+    result(seed=1).save(path, overwrite=True)
+    assert RunResult.load(path).seed == 1
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = result().save(tmp_path / "result.json")
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        result(seed=1).save(path, overwrite=True)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+
+    def write(text: str) -> Path:
+        path.write_text(text)
+        return path
+
+    good = json.loads(result().save(tmp_path / "good.json").read_text())
+    with pytest.raises(FileNotFoundError):
+        RunResult.load(tmp_path / "none.json")
+    for text, message in (
+        ("{", "not a JSON file"),
+        ("[1]", "no entry 'format'"),
+        ('{"method": "care"}', "no entry 'format'"),
+        (json.dumps(good | {"format": 2}), "not of result format 1; .*'avalanche_care'"),
+        (json.dumps(good | {"colour": 1}), r"missing: \[\]; entries unknown: \['colour'\]"),
+        (json.dumps({k: v for k, v in good.items() if k != "A_avg"}), r"missing: \['A_avg'\]"),
+        (json.dumps(good | {"A_avg": 0.9}), r"A_avg is 0\.9, but the accuracies give 0\.7"),
+        (json.dumps(good | {"seconds": 3}), "seconds must be a dict that is not empty, got 3"),
+        (json.dumps(good | {"accuracy": []}), r"accuracy must be a list that is not empty, got \["),
+        (json.dumps(good | {"accuracy_matrix": [3, 4]}), "accuracy_matrix must have 2 rows of 2"),
+        (json.dumps(good | {"task_sizes": ["2", "2"]}), r"result\.json: "),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            RunResult.load(write(text))
+        assert str(path) in str(error.value)
+
+
+def test_contradictions_are_reported_together() -> None:
+    with pytest.raises(ValueError, match="contradicts itself") as error:
+        dataclasses.replace(
+            result(),
+            seconds={"train": 1.0},
+            accuracy=[0.7, 70.0],
+            task_sizes=[2, 3],
+            accuracy_matrix=[[0.7]],
+        )
+    for start in ("seconds lacks", "accuracy must be", "task_sizes", "accuracy_matrix"):
+        assert f"\n- {start}" in str(error.value)
+
+
+def test_empty_fields_are_reported_together() -> None:
+    with pytest.raises(ValueError, match="contradicts itself") as error:
+        dataclasses.replace(result(), method="", protocol=PROTOCOL.sizes, versions={})
+    for text in ("method must be a str", "protocol must be a str", "versions must be a dict"):
+        assert f"\n- {text} that is not empty, got" in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("A_last", 0.71), ("A_avg", 70), ("forgetting", None)])
+def test_a_summary_that_does_not_follow_is_refused(name: str, wrong: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} is {wrong}, but the accuracies give"):
+        dataclasses.replace(result(), **{name: wrong})
+
+
+def test_values_that_json_cannot_hold_are_named() -> None:
+    with pytest.raises(ValueError, match=r"config\.optimizer\.fn is a builtin"):
+        result(config={"optimizer": {"fn": len}})
+    with pytest.raises(ValueError, match=r"extra\.losses\[1\] is inf"):
+        result(extra={"losses": [0.5, float("inf")]})
+
+
+def test_versions_and_hardware_name_what_matters() -> None:
+    found = versions()
+    assert set(found) == {
+        "python", "avalanche_care", "torch", "torchvision", "timm", "avalanche-lib", "numpy",
+    }  # fmt: skip
+    assert found["numpy"] == np.__version__
+    assert hardware()["device"] == "cpu"
+    assert hardware()["threads"] >= 1
+
+
+def test_table_is_aligned() -> None:
+    worse = result([[8, 6, 0, 0], [0, 0, 10, 10]], method="sequential", seconds={"total": 123.4})
+    assert results_table([result(), worse]).split("\n") == [
+        "==========  ==========  =========  ==============  =======  =========  =========",
+        "method      A_last (%)  A_avg (%)  forgetting (%)  seconds  trainable      total",
+        "==========  ==========  =========  ==============  =======  =========  =========",
+        "care             70.00      70.00           20.00      2.0      1,234  1,234,567",
+        "sequential       50.00      60.00           70.00    123.4      1,234  1,234,567",
+        "==========  ==========  =========  ==============  =======  =========  =========",
+    ]
+
+
+def test_table_says_in_what_the_results_differ() -> None:
+    header = results_table([result(seed=1), result(seed=2)]).split("\n")[1].split()
+    assert header[:2] == ["method", "seed"]
+    other = result([[9] * 4] * 4, Protocol(0, 1, 4), benchmark="folders")
+    header = results_table([result(), other]).split("\n")[1].split()
+    assert header[:3] == ["method", "benchmark", "protocol"]
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_figure_is_written(tmp_path: Path, ending: str) -> None:
+    path = accuracy_figure([result(), result(method="other")], tmp_path / "new" / f"curve.{ending}")
+    assert path.stat().st_size > 1000
+    if ending == "svg":
+        assert "<svg" in path.read_text()
+
+
+def test_figure_shows_the_curves(tmp_path: Path) -> None:
+    same = accuracy_figure([result()], tmp_path / "a.png")
+    again = accuracy_figure([result()], tmp_path / "b.png")
+    other = accuracy_figure([result([[5, 5, 0, 0], [9, 9, 9, 9]])], tmp_path / "c.png")
+    pixels = [np.array(Image.open(path)) for path in (same, again, other)]
+    assert (pixels[0] == pixels[1]).all()
+    assert pixels[0].shape != pixels[2].shape or (pixels[0] != pixels[2]).any()
+    blue = tuple(int(report.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5))
+    drawn = (pixels[0][..., :3] == blue).all(axis=-1)
+    # 70 % before and after: the line is level, 7/10 of the way up the axes, from the middle on
+    rows, columns = np.nonzero(drawn)
+    height, width = drawn.shape
+    assert drawn.sum() > 500
+    assert rows.max() - rows.min() < 0.05 * height
+    assert 0.3 * height < np.median(rows) < 0.4 * height
+    assert columns.min() > 0.4 * width
+
+
+def test_figure_of_one_sequence_only(tmp_path: Path) -> None:
+    other = result([[9] * 4] * 4, Protocol(0, 1, 4))
+    with pytest.raises(ValueError, match="one sequence of tasks, got glyphs B0-Inc1, glyphs B0-In"):
+        accuracy_figure([result(), other], tmp_path / "curve.png")
+    with pytest.raises(ValueError, match="at least one RunResult"):
+        accuracy_figure([], tmp_path / "curve.png")
+    with pytest.raises(ValueError, match="at least one RunResult"):
+        results_table([])
+    assert not list(tmp_path.iterdir())
+
+
+def test_figure_of_several_seeds_and_many_methods(tmp_path: Path) -> None:
+    many = [result(method=f"method {i}", seed=seed) for i in range(9) for seed in range(2)]
+    assert accuracy_figure(many, tmp_path / "curve.png").exists()
+
+
+def test_labels_are_moved_apart_and_no_further() -> None:
+    assert report._spread([80.0, 10.0, 50.0], 5.0) == [80.0, 10.0, 50.0]
+    assert report._spread([50.0, 51.0], 5.0) == pytest.approx([48.0, 53.0])
+    assert report._spread([51.0, 50.0], 5.0) == pytest.approx([53.0, 48.0])
+    crowded = [50.0, 50.0, 51.0, 57.0, 90.0]
+    moved = report._spread(crowded, 5.0)
+    assert (np.diff(moved) >= 5.0 - 1e-9).all()
+    assert moved[-1] == 90.0
+    assert np.mean(moved[:4]) == pytest.approx(np.mean(crowded[:4]))
+
+
+def test_figures_leave_matplotlib_as_it_was(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    accuracy_figure([result()], tmp_path / "curve.png")
+    assert dict(mpl.rcParams) == before
+    code = (
+        "import avalanche_care.experiments.report, sys; print('matplotlib.pyplot' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.strip() == "False"
