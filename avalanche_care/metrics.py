@@ -79,12 +79,11 @@ def accuracy_matrix(correct: ArrayLike, total: ArrayLike, task_sizes: Sequence[i
     Raises:
         ValueError: If the shapes do not fit, a count is impossible, or a seen task has no image.
     """
-    hits, images, ends = _check_counts(correct, total, task_sizes)
-    starts = np.concatenate([[0], ends[:-1]])
+    hits, images, _ = _check_counts(correct, total, task_sizes)
+    starts = np.cumsum([0, *task_sizes[:-1]])
     hits_of_task = np.add.reduceat(hits, starts, axis=1)  # (T, T)
     images_of_task = np.add.reduceat(images, starts, axis=1)  # (T, T)
-    seen = np.tri(len(ends), dtype=bool)
-    return _divide(hits_of_task, images_of_task, where=seen)
+    return _divide(hits_of_task, images_of_task, where=np.tri(len(starts), dtype=bool))
 
 
 def accuracy_curve(correct: ArrayLike, total: ArrayLike, task_sizes: Sequence[int]) -> Floats:
@@ -99,9 +98,8 @@ def accuracy_curve(correct: ArrayLike, total: ArrayLike, task_sizes: Sequence[in
     Returns:
         A, shape (T,).
     """
-    hits, images, ends = _check_counts(correct, total, task_sizes)
-    seen = np.arange(hits.shape[1]) < ends[:, None]  # (T, C)
-    return _divide((hits * seen).sum(1), (images * seen).sum(1))
+    hits, images, _ = _check_counts(correct, total, task_sizes)
+    return _divide(hits.sum(1), images.sum(1))
 
 
 def class_mean_accuracy_curve(
@@ -118,10 +116,9 @@ def class_mean_accuracy_curve(
     Returns:
         A, shape (T,).
     """
-    hits, images, ends = _check_counts(correct, total, task_sizes)
-    seen = np.arange(hits.shape[1]) < ends[:, None]  # (T, C)
-    per_class = _divide(hits, images, where=seen)
-    return np.where(seen, per_class, 0.0).sum(1) / ends
+    hits, images, seen = _check_counts(correct, total, task_sizes)
+    per_class = _divide(hits, images, where=seen)  # (T, C), nan where not seen
+    return np.nanmean(per_class, axis=1)
 
 
 def last_accuracy(curve: ArrayLike) -> float:
@@ -165,9 +162,8 @@ def average_accuracy_over_samples(
     Returns:
         The accuracy, in [0, 1].
     """
-    hits, images, ends = _check_counts(correct, total, task_sizes)
-    seen = np.arange(hits.shape[1]) < ends[:, None]  # (T, C)
-    return float(_divide((hits * seen).sum(), (images * seen).sum()))
+    hits, images, _ = _check_counts(correct, total, task_sizes)
+    return float(_divide(hits.sum(), images.sum()))
 
 
 def forgetting(matrix: ArrayLike) -> float:
@@ -252,8 +248,8 @@ def realm_accuracy(
 
 def _check_counts(
     correct: ArrayLike, total: ArrayLike, task_sizes: Sequence[int]
-) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Counts as float (T, C), unseen ones 0, and the end column of each task (T,)."""
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Counts as float, unseen ones 0, and which classes each row has seen; all (T, C)."""
     sizes = np.asarray(task_sizes, np.int64)
     if sizes.ndim != 1 or not len(sizes) or (sizes < 1).any():
         raise ValueError(f"task_sizes must be positive integers, at least one, got {task_sizes}")
@@ -265,11 +261,10 @@ def _check_counts(
             f"got {hits.shape} and {images.shape}; give the counts of all classes in every row, 0 "
             "where a class has not been seen"
         )
-    ends = np.cumsum(sizes)
-    seen = np.arange(shape[1]) < ends[:, None]  # (T, C)
+    seen = np.arange(shape[1]) < np.cumsum(sizes)[:, None]  # (T, C)
     hits, images = np.where(seen, hits, 0.0), np.where(seen, images, 0.0)
     _check_possible(hits, images)
-    return hits, images, ends
+    return hits, images, seen
 
 
 def _check_possible(hits: Floats, images: Floats) -> None:
@@ -296,9 +291,8 @@ def _check_matrix(matrix: ArrayLike) -> Floats:
     return values
 
 
-def _divide(hits: Floats, images: Floats, *, where: NDArray[np.bool_] | None = None) -> Floats:
+def _divide(hits: Floats, images: Floats, *, where: NDArray[np.bool_] | bool = True) -> Floats:
     """``hits / images``, nan outside ``where``."""
-    where = np.ones(np.shape(hits), dtype=bool) if where is None else where
-    if (np.asarray(images)[where] == 0).any():
+    if ((images == 0) & where).any():
         raise ValueError("a class or task that has been seen has no test image, so no accuracy")
-    return np.divide(hits, images, out=np.full(np.shape(hits), np.nan), where=where)
+    return np.divide(hits, images, out=np.full(hits.shape, np.nan), where=where)

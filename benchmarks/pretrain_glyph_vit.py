@@ -2,15 +2,15 @@
 
     python benchmarks/pretrain_glyph_vit.py
 
-Contrastive: of every character in a batch there are two drawings, in random typefaces and poses, and
-each has to find the other among all of them (InfoNCE, van den Oord et al., 2018, arXiv 1807.03748). No
-class of the background has weights of its own, so what is learned carries over to characters that were
-never seen.
+Contrastive: of every character in a batch there are two drawings, in random typefaces and poses,
+and each has to find the other among all of them (InfoNCE, van den Oord et al., 2018, arXiv
+1807.03748). No class of the background has weights of its own, so what is learned carries over to
+characters that were never seen.
 
 It writes `avalanche_care/assets/glyph_vit_micro.safetensors` and a `.json` with the settings and
-what `measure` finds: nearest class mean of background characters in typefaces that pre-training never
-drew, nearest class mean and a linear probe on the benchmark's classes, and the same for a network that
-was not trained. `--measure-only` measures the file that is there.
+what `measure` finds: nearest class mean of background characters in typefaces that pre-training
+never drew, nearest class mean and a linear probe on the benchmark's classes, and the same for a
+network that was not trained. `--measure-only` measures the file that is there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """CaRE and SimpleCIL on your own images, with pre-trained weights from a local file.
 
 Images come either from two folders with one sub-folder per class, or from an .npz file with
-``train_images``, ``train_labels``, ``test_images``, ``test_labels`` (uint8, N x H x W x 3). For example
-CIFAR-100 at 96 pixels on a ViT-Tiny:
+``train_images``, ``train_labels``, ``test_images``, ``test_labels`` (uint8, N x H x W x 3). For
+example CIFAR-100 at 96 pixels on a ViT-Tiny:
 
     python examples/own_images.py --npz cifar100.npz \
         --arch vit_tiny_patch16_224.augreg_in21k_ft_in1k --weights vit_tiny.safetensors \

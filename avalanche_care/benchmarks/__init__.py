@@ -6,9 +6,9 @@ and avalanche.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from avalanche_care._lazy import lazy_names
 from avalanche_care.benchmarks.registry import available_benchmarks
 
 if TYPE_CHECKING:
@@ -32,12 +32,4 @@ _HOMES = {
 
 __all__ = ["available_benchmarks", *sorted(_HOMES)]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"avalanche_care.benchmarks.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'avalanche_care.benchmarks' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

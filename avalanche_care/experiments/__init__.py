@@ -1,7 +1,28 @@
-"""Runs, their results, tables and figures."""
+"""Runs, their results, tables and figures.
 
-from avalanche_care.experiments.report import accuracy_figure, results_table
-from avalanche_care.experiments.results import RunResult
-from avalanche_care.experiments.run import run_method
+Names are imported on first use (PEP 562): reading and printing results must not cost the import of
+torch and avalanche.
+"""
 
-__all__ = ["RunResult", "accuracy_figure", "results_table", "run_method"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from avalanche_care._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from avalanche_care.experiments.report import accuracy_figure as accuracy_figure
+    from avalanche_care.experiments.report import results_table as results_table
+    from avalanche_care.experiments.results import RunResult as RunResult
+    from avalanche_care.experiments.run import run_method as run_method
+
+_HOMES = {
+    "RunResult": "results",
+    "accuracy_figure": "report",
+    "results_table": "report",
+    "run_method": "run",
+}
+
+__all__ = sorted(_HOMES)
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -9,9 +9,9 @@ from typing import Any
 from avalanche_care.benchmarks.glyphs import GlyphBenchmark
 from avalanche_care.experiments.report import accuracy_figure, results_table
 from avalanche_care.experiments.results import RunResult
-from avalanche_care.experiments.run import run_method
+from avalanche_care.experiments.run import check_device, run_method
 from avalanche_care.nn.vit import FrozenViT
-from avalanche_care.strategies.care import CaREConfig
+from avalanche_care.strategies.care_config import CaREConfig
 from avalanche_care.strategies.finetune import FinetuneConfig
 from avalanche_care.strategies.registry import get_method
 from avalanche_care.strategies.simplecil import SimpleCILConfig
@@ -52,12 +52,16 @@ def run_demo(
         One result per method.
 
     Raises:
-        ValueError: if there are more tasks than classes allow, or an unknown method.
+        ValueError: if there are more tasks than classes allow, no or an unknown method, or a device
+            that PyTorch cannot use.
     """
     if not 1 <= tasks <= 100:
         raise ValueError(f"tasks must be 1 to 100 (of 1,000 classes, 10 at a time), got {tasks}")
+    if not methods:
+        raise ValueError("no method was named")
     for method in methods:
         get_method(method)  # a misspelt name should not cost minutes
+    check_device(device)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     benchmark = GlyphBenchmark(f"B0-Inc{INCREMENT}", n_classes=INCREMENT * tasks)

@@ -6,11 +6,9 @@ import dataclasses
 import json
 import math
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,57 +16,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from avalanche_care import metrics
-from avalanche_care._version import __version__
+from avalanche_care.experiments.environment import versions
 
 if TYPE_CHECKING:
-    from avalanche_care.benchmarks import Protocol
+    from avalanche_care.benchmarks.protocol import Protocol
 
-__all__ = ["RunResult", "hardware", "versions"]
+__all__ = ["RunResult"]
 
 FORMAT = 1  # raise it when a key changes its meaning
-PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of this package, and of what the numbers depend on.
-
-    Returns:
-        Name -> version. Read from the installed packages' metadata, so nothing is imported.
-    """
-    found = {"python": platform.python_version(), "avalanche_care": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def hardware(device: str = "cpu") -> dict[str, Any]:
-    """What the run ran on; without the machine's name.
-
-    Args:
-        device: The torch device of the run, for example ``"cpu"`` or ``"cuda:0"``.
-
-    Returns:
-        ``device`` (the model of the GPU, or ``"cpu"``), ``cpu``, ``cores`` and torch's ``threads``.
-    """
-    import torch  # here, so that reading and printing results does not wait for torch
-
-    kind = torch.device(device)
-    return {
-        "device": torch.cuda.get_device_name(kind) if kind.type == "cuda" else kind.type,
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 # Fields that must hold something, by what they are in JSON.
-_FILLED: dict[type, str] = {
-    str: "method benchmark protocol created",
-    list: "class_order task_sizes accuracy accuracy_matrix",
-    dict: "seconds parameters versions",
+_FILLED = {
+    str: ("method", "benchmark", "protocol", "created"),
+    list: ("class_order", "task_sizes", "accuracy", "accuracy_matrix"),
+    dict: ("seconds", "parameters", "versions"),
 }
 
 
@@ -98,8 +60,8 @@ class RunResult:
         parameters: Numbers of parameters, at least ``trainable`` and ``total``.
         config: The method's settings, all of them.
         backbone: ``name`` and ``sha256`` of the weights, and what else tells them apart.
-        hardware: See :func:`hardware`.
-        versions: See :func:`versions`.
+        hardware: See :func:`avalanche_care.experiments.environment.hardware`.
+        versions: See :func:`avalanche_care.experiments.environment.versions`.
         created: When the run ended, UTC, ISO 8601.
         extra: Further figures, such as other metrics.
 
@@ -140,7 +102,7 @@ class RunResult:
         problems = [
             f"{name} must be a {kind.__name__} that is not empty, got {getattr(self, name)!r}"
             for kind, names in _FILLED.items()
-            for name in names.split()
+            for name in names
             if not isinstance(getattr(self, name), kind) or not getattr(self, name)
         ]
         if problems:

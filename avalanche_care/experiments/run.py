@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from avalanche.logging import BaseLogger
 from avalanche.training.determinism.rng_manager import RNGManager
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
@@ -15,7 +16,8 @@ from tqdm.auto import tqdm
 
 from avalanche_care import metrics
 from avalanche_care.benchmarks.scenario import CILBenchmark
-from avalanche_care.experiments.results import RunResult, hardware
+from avalanche_care.experiments.environment import hardware
+from avalanche_care.experiments.results import RunResult
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.class_counts import ClassCounts
 from avalanche_care.plugins.progress import ProgressPlugin
@@ -56,6 +58,7 @@ def run_method(
     Raises:
         ValueError: if there is no such method, or the data does not fit.
     """
+    check_device(device)
     RNGManager.set_random_seeds(seed)
     chosen = get_method(method)
     config = chosen.config() if config is None else config
@@ -67,7 +70,7 @@ def run_method(
         eval_mb_size=eval_mb_size,
         device=device,
         plugins=[ProgressPlugin(tasks)] if progress else [],
-        evaluator=EvaluationPlugin(counts, loggers=[], strict_checks=False),
+        evaluator=EvaluationPlugin(counts, loggers=[_Silent()], collect_all=False),
     )
     seconds = {"train": 0.0, "eval": 0.0}
     correct, total = [], []
@@ -106,12 +109,32 @@ def run_method(
     )
 
 
+class _Silent(BaseLogger):
+    """Logs nothing; without any logger Avalanche warns."""
+
+    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
+        """Ignore the value: it goes into the result file."""
+
+
+def check_device(name: str) -> None:
+    """Find out now, and not after the data is loaded, whether PyTorch can use a device.
+
+    Raises:
+        ValueError: if it cannot, with PyTorch's reason.
+    """
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used: {reason}. Try 'cpu'.") from error
+
+
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """Return how many numbers a model trains now and how many it holds.
 
     ``trainable`` counts parameters that require gradients. ``total`` counts all parameters and all
-    floating-point buffers, so that what a method has learned and frozen is in it wherever it is
-    stored.
+    floating-point buffers: everything that has to be stored, the frozen backbone and what a method
+    keeps twice included (CaRE's newest experts stand in the bank as well, beside a running sum).
     """
     parameters = list(model.parameters())
     buffers = [b for b in model.buffers() if torch.is_floating_point(b)]

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avalanche_care.nn.adapter import FoldedAdapter, token_mask
-from avalanche_care.nn.routing import GrowingBuffers, overwrite_tail
+from avalanche_care.nn.growing import GrowingModule, overwrite_tail
 
 
-class ExpertBank(GrowingBuffers):
+class ExpertBank(GrowingModule):
     """Experts as buffers, of which each sample runs only the few that its gates select.
 
     Args:
@@ -43,7 +43,7 @@ class ExpertBank(GrowingBuffers):
     def append(self) -> None:
         """Make room for one more expert, to be filled by :meth:`write_last`."""
         for name in FoldedAdapter._fields:
-            self._append(name, 1)
+            self.append_rows(name, 1)
 
     @torch.no_grad()
     def write_last(self, expert: FoldedAdapter) -> None:
@@ -95,10 +95,11 @@ class ExpertBank(GrowingBuffers):
 
         Args:
             normalised: normalised tokens, (B, N, D).
-            weights: gate of every expert, (B, T'), T' <= T; at most ``at_most`` are not zero per
-            row. at_most: upper bound on the number of selected experts per sample.
-            cls_mask: dropout mask of the CLS row, (B, T', r), shared with routing; None: no
-            dropout. dropout: probability for the other tokens' masks.
+            weights: gate of every expert, (B, T'), T' <= T.
+            at_most: upper bound on the number of gates in a row that are not zero.
+            cls_mask: dropout mask of the CLS row, (B, T', r), which routing has used; None: no
+                dropout.
+            dropout: probability for the other tokens' masks.
 
         Returns:
             (B, N, D).

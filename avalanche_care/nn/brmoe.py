@@ -31,10 +31,9 @@ class BRMoEConfig:
         shared_bottleneck: hidden width of the shared expert; 0 leaves it out (ablation).
         top_m: number M of routers that the class perceptrons select.
         top_k: number K of experts that each selected router mixes.
-        dropout: on the hidden units of experts in training. Frozen experts keep it, as in the
-        release. routing_input: what perceptrons and routers read. ``"expert"``: the CLS row of
-            their own expert's output (the released code; 0.53 points better in the paper's table
-            15).
+        dropout: on the hidden units of experts in training.
+        routing_input: what perceptrons and routers read. ``"expert"``: the CLS row of their own
+            expert's output (the released code; 0.53 points better in the paper's table 15).
             ``"block"``: the CLS row of the block's input (the paper's section 3.3 and figure 2);
             router storage then grows by D + 1 instead of r + 2 numbers per expert and router.
         perceptron_norm: a LayerNorm before each perceptron's linear layer, as released. False: the

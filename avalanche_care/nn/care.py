@@ -114,7 +114,7 @@ class CaREModel(FrozenClassifier):
         return self.head.in_label_order(self.scale * self.head(self.features(x)))
 
     def iterative_scores(self, x: Tensor) -> Tensor:
-        """Return class scores by iterative prediction, the released code's rule for short sequences.
+        """Return class scores by iterative prediction, as released for short sequences.
 
         Every task id is tried; per sample the most certain pass (lowest entropy of its softmax) is
         kept, and the softmax of the pass without task id is added. The paper does not mention it.

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avalanche_care.nn.growing import GrowingModule
 
-class GrowingHead(nn.Module):
+
+class GrowingHead(GrowingModule):
     """A head with one row per class seen, in order of appearance.
 
     Labels need not be contiguous or ordered: Avalanche's benchmarks keep the data set's own labels
@@ -154,11 +156,6 @@ class GrowingHead(nn.Module):
         return out
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        for name, own in [*self.named_parameters(), *self.named_buffers()]:
-            saved = state_dict.get(prefix + name)
-            if saved is not None and saved.shape[1:] == own.shape[1:]:
-                empty = own.new_empty(saved.shape)
-                setattr(self, name, nn.Parameter(empty) if name in self._parameters else empty)
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._note_sizes()
 

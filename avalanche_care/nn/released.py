@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from avalanche_care.nn.brmoe import BRMoEConfig
 from avalanche_care.nn.care import CaREModel
 from avalanche_care.nn.vit import FrozenViT
+from avalanche_care.nn.weight_files import read_state
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def load_released_checkpoint(
     Raises:
         ValueError: if keys are missing or a tensor has another shape, each named.
     """
-    tensors = checkpoint if isinstance(checkpoint, Mapping) else _read(Path(checkpoint))
+    tensors = checkpoint if isinstance(checkpoint, Mapping) else read_state(Path(checkpoint))
     keys = _Keys(tensors)
     vit = _build_vit(keys, num_heads, norm_eps)
     layer = "backbone.adapter.adapter_layer0"
@@ -148,13 +148,13 @@ def _build_vit(keys: _Keys, num_heads: int | None, norm_eps: float) -> VisionTra
     patches = keys.take("backbone.patch_embed.proj.weight")  # (D, channels, p, p)
     positions = keys.take("backbone.pos_embed")  # (1, N, D)
     depth = keys.count("backbone.blocks.{}.norm1.weight")
-    _raise_if_missing(keys)
     if not depth or "fc.heads.0.0.weight" not in keys.tensors:
         raise ValueError(
             "this is not a checkpoint of the released CaRE code: expected keys such as "
             "'backbone.blocks.0.norm1.weight' and 'fc.heads.0.0.weight', got "
             f"{list(keys.tensors)[:5]}; pass the state dict itself, without a wrapper"
         )
+    _raise_if_missing(keys)
     dim, channels, patch = patches.shape[0], patches.shape[1], patches.shape[2]
     vit = VisionTransformer(
         img_size=round((positions.shape[1] - 1) ** 0.5) * patch,
@@ -194,10 +194,3 @@ def _raise_if_missing(keys: _Keys) -> None:
             f"the checkpoint lacks {len(keys.missing)} keys of a released CaRE model, among them "
             f"{keys.missing[:8]}"
         )
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    loaded: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded

@@ -18,27 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_care.nn.adapter import EPS, FoldedAdapter, Perceptron
+from avalanche_care.nn.growing import GrowingModule, overwrite_tail
 
 ENTROPY_FLOOR = 1e-10
 """Added inside the logarithm of the entropy, as in the released code."""
 
 
-class GrowingBuffers(nn.Module):
-    """A module whose buffers grow along their first axis and are resized by ``load_state_dict``."""
-
-    def _append(self, name: str, rows: int) -> None:
-        old = getattr(self, name)
-        setattr(self, name, torch.cat([old, old.new_zeros(rows, *old.shape[1:])]))
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        for name, buffer in self._buffers.items():
-            saved = state_dict.get(prefix + name)
-            if buffer is not None and saved is not None and saved.shape[1:] == buffer.shape[1:]:
-                setattr(self, name, buffer.new_empty(saved.shape))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-class RoutingTable(GrowingBuffers):
+class RoutingTable(GrowingModule):
     """Perceptrons and routers of all tasks of one block, folded and stacked.
 
     Row counts are ragged: task i has |G_i| perceptron rows and i + 1 router rows. They are stored
@@ -81,14 +67,14 @@ class RoutingTable(GrowingBuffers):
     def append(self, n_classes: int) -> None:
         """Make room for one more task, to be filled by :meth:`write_last`."""
         task = self.tasks
-        self._append("perceptron_weight", n_classes)
-        self._append("perceptron_bias", n_classes)
-        self._append("perceptron_task", n_classes)
+        self.append_rows("perceptron_weight", n_classes)
+        self.append_rows("perceptron_bias", n_classes)
+        self.append_rows("perceptron_task", n_classes)
         self.perceptron_task[-n_classes:] = task
         self._class_ends.append(len(self.perceptron_task))
-        self._append("gram", 1)
-        self._append("router_weight", task + 1)
-        self._append("router_bias", task + 1)
+        self.append_rows("gram", 1)
+        self.append_rows("router_weight", task + 1)
+        self.append_rows("router_bias", task + 1)
 
     def class_counts(self, visible: int) -> Tensor:
         """Return the number of classes of each of the first ``visible`` tasks, (visible,)."""
@@ -180,15 +166,6 @@ class RoutingTable(GrowingBuffers):
         features = with_one(hidden) if self.by_expert else cls[:, None].expand(-1, len(row[0]), -1)
         scores = (self.router_weight[row] @ features[..., None])[..., 0] + self.router_bias[row]
         return scores.masked_fill(~known, -torch.inf)
-
-
-def overwrite_tail(buffer: Tensor, rows: Tensor) -> None:
-    """Write ``rows`` over the last rows of ``buffer``.
-
-    Through ``.data``, because autograd may have saved views of the earlier rows, which this leaves
-    alone; its version check cannot tell and would refuse the backward pass.
-    """
-    buffer.data[len(buffer) - len(rows) :] = rows
 
 
 def with_one(hidden: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def load_weights(vit: VisionTransformer, path: Path, arch: str) -> None:
     if path.suffix == ".npz":
         _load_npz(vit, path, arch)
         return
-    state = _read_state(path)
+    state = read_state(path)
     cause = None
     own = vit.state_dict()
     kernel = "patch_embed.proj.weight"
@@ -76,8 +76,21 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, unwrapped and without DataParallel's prefix."""
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a file of tensors, without running code.
+
+    A state dict under ``"state_dict"`` or ``"model"`` is unwrapped, DataParallel's prefix removed.
+
+    Args:
+        path: a .safetensors, .pth, .pt or .bin file.
+
+    Returns:
+        name -> tensor, on the CPU.
+
+    Raises:
+        ValueError: another kind of file, a damaged one, or something else than a state dict.
+        OSError: it cannot be read.
+    """
     if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
         raise ValueError(
             f"{path.name}: expected .safetensors, .npz, {', '.join(_TORCH_SUFFIXES)}, got "

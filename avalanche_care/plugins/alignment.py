@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from avalanche_care.statistics import ClassGaussians
+from avalanche_care.statistics import COVARIANCES, ClassGaussians
 
 DECAYS = ("none", "released", "intended")
 PERIOD = 5  # epochs of half a cosine, whatever the number of epochs
@@ -82,11 +82,16 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
         automatic: bool = True,
     ) -> None:
         super().__init__()
-        problems = []
-        if epochs < 0 or lr <= 0:
-            problems.append(f"expected epochs >= 0 and lr > 0, got {epochs} and {lr}")
-        if decay not in DECAYS:
-            problems.append(f"decay must be one of {DECAYS}, got {decay!r}")
+        positive = {"lr": lr, "scale": scale, "batch_size": 1 if batch_size is None else batch_size}
+        least = {"epochs": epochs, "momentum": momentum, "weight_decay": weight_decay}
+        problems = [f"{k} must be positive, got {v}" for k, v in positive.items() if v <= 0]
+        problems += [f"{k} must not be negative, got {v}" for k, v in least.items() if v < 0]
+        for name, value, allowed in (
+            ("decay", decay, DECAYS),
+            ("covariance", covariance, COVARIANCES),
+        ):
+            if value not in allowed:
+                problems.append(f"{name} must be one of {allowed}, got {value!r}")
         if problems:
             raise ValueError("; ".join(problems))
         self.epochs = epochs
@@ -104,10 +109,7 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
         if self.automatic:
             loader = DataLoader(strategy.experience.dataset.eval(), strategy.eval_mb_size)
             batches = ((batch[0], batch[1]) for batch in loader)
-            training = strategy.model.training
-            strategy.model.eval()
             self.fit(strategy.model, batches, device=strategy.device)
-            strategy.model.train(training)
             self.align(strategy.model, batch_size=strategy.train_mb_size)
 
     @torch.no_grad()
@@ -122,7 +124,7 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
         """Fit the Gaussians of the classes in ``batches``, replacing earlier ones of theirs.
 
         Args:
-            model: in eval mode.
+            model: it is put in eval mode meanwhile.
             batches: images (B, C, H, W) and labels (B,), with the test transform.
             device: where the model is.
             features: passed on to ``model.features``, such as ``task=3``.
@@ -131,9 +133,14 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
             ValueError: if a class of the newest task has no image.
         """
         found, labels = [], []
-        for x, y in batches:
-            found.append(model.features(x.to(device), **features))
-            labels.append(model.head.columns(y.to(device)))
+        training = model.training
+        model.eval()
+        try:
+            for x, y in batches:
+                found.append(model.features(x.to(device), **features))
+                labels.append(model.head.columns(y.to(device)))
+        finally:
+            model.train(training)
         columns = torch.cat(labels)
         every = torch.cat(found)  # (n, D)
         newest = model.head.columns_of(model.head.tasks - 1)

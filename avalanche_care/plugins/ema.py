@@ -55,14 +55,15 @@ class SharedExpertEMAPlugin(SupervisedPlugin[Any]):
 
     def phase_start(self, strategy: Any) -> None:
         """Take a new snapshot; our own strategies call this as each training phase starts."""
-        if strategy.clock.train_exp_counter >= 1:
+        if strategy.clock.train_exp_counter >= 1 and trains(strategy):
             self._snapshot = [p.detach().clone() for p in strategy.model.shared_parameters()]
 
     def phase_end(self, strategy: Any) -> None:
         """End the phase; our own strategies call this."""
-        if self.rule == "paper":
-            self._pull(strategy)
-        self._snapshot = []
+        if trains(strategy):
+            if self.rule == "paper":
+                self._pull(strategy)
+            self._snapshot = []
 
     def before_forward(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Apply the released rule; training only, evaluation has callbacks of its own."""
@@ -75,3 +76,9 @@ class SharedExpertEMAPlugin(SupervisedPlugin[Any]):
             return
         for live, start in zip(strategy.model.shared_parameters(), self._snapshot, strict=True):
             live.mul_(1 - self.decay).add_(start, alpha=self.decay)
+
+
+def trains(strategy: Any) -> bool:
+    """Return whether a strategy is in a phase that trains; one without phases always is."""
+    phase = getattr(strategy, "phase", None)
+    return phase is None or bool(phase.trains)

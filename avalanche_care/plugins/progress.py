@@ -32,7 +32,7 @@ class ProgressPlugin(SupervisedPlugin[Any]):
             self._bar.set_postfix_str(strategy.phase.name)
 
     def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        """Let the bar know how much this phase takes in all."""
+        """Let the bar know how much the experience takes in all."""
         if self._bar is not None and strategy.clock.train_exp_epochs == 0:
             self._bar.total = strategy.train_epochs * len(strategy.dataloader)
 

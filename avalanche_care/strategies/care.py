@@ -6,166 +6,22 @@ Mixture-of-Experts", ICML 2026, arXiv 2602.03473.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from avalanche.core import BasePlugin
-from avalanche.training.plugins import EvaluationPlugin
-from avalanche.training.plugins.evaluation import default_evaluator
 from torch import Tensor
 
 from avalanche_care.losses import angular_penalty, perceptron_loss
-from avalanche_care.nn.brmoe import BRMoEConfig
 from avalanche_care.nn.care import CaREModel
 from avalanche_care.nn.vit import FrozenViT
-from avalanche_care.plugins.alignment import DECAYS, ClassifierAlignmentPlugin
-from avalanche_care.plugins.ema import RULES, SharedExpertEMAPlugin
+from avalanche_care.plugins.alignment import ClassifierAlignmentPlugin
+from avalanche_care.plugins.ema import SharedExpertEMAPlugin
 from avalanche_care.plugins.expansion import TripletExpansionPlugin
-from avalanche_care.statistics import COVARIANCES
-from avalanche_care.strategies.care_presets import PRESETS
+from avalanche_care.strategies.care_config import PRECISIONS, CaREConfig
+from avalanche_care.strategies.phases import Computation, Phase, TrainingPhase
 from avalanche_care.strategies.registry import register
-from avalanche_care.strategies.template import Computation, Phase, PTMStrategy, TrainingPhase
-
-PRECISIONS = {"none": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class CaREConfig:
-    """How CaRE is trained and how it predicts.
-
-    The defaults are the released code's, which made the published numbers. Where the paper's text
-    says something else, the field says what; :meth:`paper` switches all of them to the text.
-
-    Attributes:
-        brmoe: sizes and switches of the mixture layers.
-        epochs: E, epochs per task.
-        lr: learning rate.
-        batch_size: images per step.
-        momentum: of SGD.
-        weight_decay: of SGD, on everything that trains.
-        min_lr: where cosine annealing ends.
-        two_phases: from the second task on, train E / 2 epochs from ``lr`` to ``lr / 2``, align,
-            train E / 2 epochs from ``lr / 2`` to ``min_lr`` with a new optimizer, align again.
-            False: one phase of E epochs, as the paper says.
-        scale: s of the cosine logits.
-        margin: m of the angular penalty.
-        perceptron_angular: the perceptrons' hard loss is the angular penalty on their logits;
-            False: plain cross-entropy.
-        distillation: the classifier teaches the perceptrons.
-        soft_from_block: first block whose distillation temperature is 2 instead of 1; None: never.
-            The paper does not mention temperatures.
-        perceptron_weight: weight of the perceptrons' loss, which is the mean of its hard and its
-            soft part. The paper's equations 8 and 9 with lambda = 1 add the parts: 2.0.
-        ema: how the shared expert moves after the first task: ``"release"``, ``"paper"`` (equation
-            6) or ``"none"``; see :class:`SharedExpertEMAPlugin`.
-        ema_decay: mu.
-        alignment_epochs: epochs of classifier alignment; 0: no alignment. The paper does not
-            mention this step.
-        alignment_lr: its learning rate.
-        covariance: of the class Gaussians, ``"full"`` or ``"diagonal"``.
-        alignment_decay: factor on the class means, ``"released"``, ``"intended"`` or ``"none"``;
-            see :func:`avalanche_care.plugins.alignment.mean_scales`.
-        statistics_with_task: class statistics use the forward pass with the task's id, although
-            prediction has none, as released. False: the pass without.
-        iterative_prediction: predict with every task id and the pass without one, T + 1 passes; see
-            :meth:`CaREModel.iterative_scores`. The paper does not mention it.
-        iterative_max_tasks: with more tasks than this + 1, predict in a single pass.
-        amp: autocast of the training forward pass: ``"none"``, ``"float16"`` or ``"bfloat16"``.
-    """
-
-    brmoe: BRMoEConfig = field(default_factory=BRMoEConfig)
-    epochs: int = 20
-    lr: float = 0.01
-    batch_size: int = 16
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    min_lr: float = 0.0
-    two_phases: bool = True
-    scale: float = 20.0
-    margin: float = 0.0
-    perceptron_angular: bool = True
-    distillation: bool = True
-    soft_from_block: int | None = 6
-    perceptron_weight: float = 1.0
-    ema: str = "release"
-    ema_decay: float = 0.999
-    alignment_epochs: int = 30
-    alignment_lr: float = 0.005
-    covariance: str = "full"
-    alignment_decay: str = "released"
-    statistics_with_task: bool = True
-    iterative_prediction: bool = True
-    iterative_max_tasks: int = 60
-    amp: str = "none"
-
-    def __post_init__(self) -> None:
-        problems = []
-        choices = {
-            "ema": (*RULES, "none"),
-            "covariance": COVARIANCES,
-            "alignment_decay": DECAYS,
-            "amp": tuple(PRECISIONS),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                problems.append(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "lr", "scale", "alignment_lr"):
-            if getattr(self, name) <= 0:
-                problems.append(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("weight_decay", "min_lr", "margin", "alignment_epochs", "perceptron_weight"):
-            if getattr(self, name) < 0:
-                problems.append(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.ema_decay <= 1 or not 0 <= self.momentum < 1:
-            problems.append(
-                "expected ema_decay in [0, 1] and momentum in [0, 1), got "
-                f"{self.ema_decay} and {self.momentum}"
-            )
-        if problems:
-            raise ValueError("CaREConfig: " + "; ".join(problems))
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> CaREConfig:
-        """Return the released settings for a data set and protocol.
-
-        Args:
-            name: such as ``"omnibenchmark-1k/B100-Inc3"``; ``PRESETS`` has all of them.
-            changes: fields to set differently.
-
-        Raises:
-            ValueError: if there is no such preset.
-        """
-        if name not in PRESETS:
-            near = difflib.get_close_matches(name, PRESETS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {sorted(PRESETS)}"
-            raise ValueError(f"there is no CaRE preset {name!r}; {hint}")
-        return cls(**{**PRESETS[name], **changes})
-
-    @classmethod
-    def paper(cls, **changes: Any) -> CaREConfig:
-        """Return the method as the paper's text has it, one setting for all data sets.
-
-        Args:
-            changes: fields to set differently.
-        """
-        brmoe = BRMoEConfig(
-            routing_input="block", perceptron_norm=False, expert_init="fresh", frozen_dropout=False
-        )
-        text = cls(
-            brmoe=brmoe,
-            epochs=20,
-            lr=0.01,
-            batch_size=16,
-            two_phases=False,
-            soft_from_block=None,
-            perceptron_weight=2.0,
-            ema="paper",
-            alignment_epochs=0,
-            iterative_prediction=False,
-        )
-        return replace(text, **changes)
+from avalanche_care.strategies.template import PTMStrategy
 
 
 @register(
@@ -185,13 +41,8 @@ class CaREStrategy(PTMStrategy):
         model: a frozen ViT, to which the mixture layers are added, or a :class:`CaREModel`.
         config: settings; None: ``CaREConfig()``. For a :class:`CaREModel` the layers' own settings
             stand, and ``config.brmoe`` must agree with them if a config is given.
-        train_mb_size: overrides ``config.batch_size``.
-        train_epochs: overrides ``config.epochs``.
-        eval_mb_size: images per evaluation step; None: as for training.
-        device: where the model runs.
-        plugins: further Avalanche plugins, called before ours.
-        evaluator: Avalanche's evaluation plugin, or a function that makes one.
-        base_kwargs: further arguments of :class:`PTMStrategy`.
+        base_kwargs: further arguments of :class:`PTMStrategy`, such as ``train_epochs``,
+            ``device``, ``plugins`` and ``evaluator``.
 
     Raises:
         ValueError: if config and model disagree.
@@ -210,22 +61,17 @@ class CaREStrategy(PTMStrategy):
     """
 
     model: CaREModel
+    config: CaREConfig
 
     def __init__(
         self,
         *,
         model: CaREModel | FrozenViT,
         config: CaREConfig | None = None,
-        train_mb_size: int | None = None,
-        train_epochs: int | None = None,
-        eval_mb_size: int | None = None,
-        device: str | torch.device = "cpu",
-        plugins: Sequence[BasePlugin[Any]] | None = None,
-        evaluator: EvaluationPlugin | Callable[[], EvaluationPlugin] | None = default_evaluator,
         **base_kwargs: Any,
     ) -> None:
         given = config
-        self.config = config = config or CaREConfig()
+        config = config or CaREConfig()
         if isinstance(model, FrozenViT):
             model = CaREModel(model, config.brmoe, scale=config.scale)
         elif given and (model.config != config.brmoe or model.scale != config.scale):
@@ -246,16 +92,7 @@ class CaREStrategy(PTMStrategy):
         ours: list[BasePlugin[Any]] = [TripletExpansionPlugin(), self.alignment]
         if config.ema != "none":
             ours.append(SharedExpertEMAPlugin(config.ema_decay, rule=config.ema))
-        super().__init__(
-            model=model,
-            train_mb_size=train_mb_size or config.batch_size,
-            train_epochs=train_epochs or config.epochs,
-            eval_mb_size=eval_mb_size,
-            device=device,
-            plugins=[*(plugins or []), *ours],
-            evaluator=evaluator,
-            **base_kwargs,
-        )
+        super().__init__(model=model, config=config, own_plugins=ours, **base_kwargs)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "float16")
         self._cosines = torch.empty(0)
         self._perceptrons: list[Tensor] = []
@@ -348,8 +185,7 @@ class CaREStrategy(PTMStrategy):
 
     def _fit_gaussians(self) -> None:
         task = {"task": self.task} if self.config.statistics_with_task else {}
-        with self.evaluating():
-            self.alignment.fit(self.model, self.clean_batches(), device=self.device, **task)
+        self.alignment.fit(self.model, self.clean_batches(), device=self.device, **task)
 
     def _align(self) -> None:
         if self.config.alignment_epochs:

@@ -13,8 +13,9 @@ from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.nn.heads import LinearHead
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
+from avalanche_care.strategies.phases import Phase, TrainingPhase
 from avalanche_care.strategies.registry import register
-from avalanche_care.strategies.template import Phase, PTMStrategy, TrainingPhase
+from avalanche_care.strategies.template import PTMStrategy
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,17 @@ class FinetuneStrategy(PTMStrategy):
     """
 
     model: FrozenClassifier
+    config: FinetuneConfig
 
     def __init__(
         self, *, model: FrozenViT, config: FinetuneConfig | None = None, **base_kwargs: Any
     ) -> None:
-        self.config = config = config or FinetuneConfig()
-        base_kwargs.setdefault("train_mb_size", config.batch_size)
-        base_kwargs.setdefault("train_epochs", config.epochs)
-        base_kwargs["plugins"] = [*(base_kwargs.get("plugins") or []), ExpansionPlugin()]
-        head = LinearHead(model.embed_dim)
-        super().__init__(model=FrozenClassifier(model, head), **base_kwargs)
+        super().__init__(
+            model=FrozenClassifier(model, LinearHead(model.embed_dim)),
+            config=config or FinetuneConfig(),
+            own_plugins=[ExpansionPlugin()],
+            **base_kwargs,
+        )
 
     def phases(self) -> list[Phase]:
         """Return the one phase: training the head."""

@@ -44,9 +44,11 @@ def register(
     """
 
     def decorate(strategy: _Strategy) -> _Strategy:
-        if name in _REGISTRY and _REGISTRY[name].strategy.__qualname__ != strategy.__qualname__:
-            taken = _REGISTRY[name].strategy.__qualname__
-            raise ValueError(f"method {name!r} is registered already, by {taken}")
+        if name in _REGISTRY:
+            taken = _REGISTRY[name].strategy
+            raise ValueError(
+                f"method {name!r} is registered already, by {taken.__module__}.{taken.__qualname__}"
+            )
         _REGISTRY[name] = Method(name, strategy, config, paper, trains)
         return strategy
 

@@ -16,8 +16,9 @@ from avalanche_care.nn.heads import CosineHead
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
 from avalanche_care.statistics import class_means
+from avalanche_care.strategies.phases import Computation, Phase
 from avalanche_care.strategies.registry import register
-from avalanche_care.strategies.template import Computation, Phase, PTMStrategy
+from avalanche_care.strategies.template import PTMStrategy
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,17 @@ class SimpleCILStrategy(PTMStrategy):
     """
 
     model: FrozenClassifier
+    config: SimpleCILConfig
 
     def __init__(
         self, *, model: FrozenViT, config: SimpleCILConfig | None = None, **base_kwargs: Any
     ) -> None:
-        self.config = config = config or SimpleCILConfig()
-        head = CosineHead(model.embed_dim)
-        base_kwargs.setdefault("train_mb_size", config.batch_size)
-        base_kwargs["plugins"] = [*(base_kwargs.get("plugins") or []), ExpansionPlugin()]
-        super().__init__(model=FrozenClassifier(model, head), train_epochs=0, **base_kwargs)
+        super().__init__(
+            model=FrozenClassifier(model, CosineHead(model.embed_dim)),
+            config=config or SimpleCILConfig(),
+            own_plugins=[ExpansionPlugin()],
+            **base_kwargs,
+        )
 
     def phases(self) -> list[Phase]:
         """Return the one phase: computing the means."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,53 +17,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avalanche_care.nn.classifier import FrozenClassifier
+from avalanche_care.strategies.phases import Phase, TrainingPhase
 
 logger = logging.getLogger(__name__)
+
+LOADER_OPTIONS = ("num_workers", "pin_memory")
+"""Options of ``train`` that also hold where training images are read with the test transform."""
 
 
 class NonFiniteLossError(FloatingPointError):
     """The loss became NaN or infinite; nothing was updated with it."""
-
-
-@dataclass(frozen=True)
-class TrainingPhase:
-    """Epochs of gradient steps with a cosine-annealed learning rate.
-
-    Attributes:
-        name: for progress bars and error messages.
-        epochs: how many.
-        lr: learning rate of the first epoch.
-        min_lr: what it approaches: epoch e has ``min_lr + (lr - min_lr) (1 + cos(pi e / epochs)) /
-            2``.
-    """
-
-    name: str
-    epochs: int
-    lr: float
-    min_lr: float = 0.0
-
-    def learning_rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 0."""
-        return (
-            self.min_lr
-            + (self.lr - self.min_lr) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-        )
-
-
-@dataclass(frozen=True)
-class Computation:
-    """A phase without mini-batch callbacks: class statistics, alignment, prototypes.
-
-    Attributes:
-        name: for progress bars.
-        run: does it.
-    """
-
-    name: str
-    run: Callable[[], None]
-
-
-Phase = TrainingPhase | Computation
 
 
 class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
@@ -77,14 +38,16 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
     parameters), nothing is adapted at evaluation, and bad input ends in one clear error.
 
     Plugins may have two more callbacks, ``phase_start(strategy)`` and ``phase_end(strategy)``,
-    around each :class:`TrainingPhase`.
+    around each phase; ``strategy.phase`` says which, and whether it ``trains``.
 
     ``mb_output`` has one column per class seen, in label order.
 
     Args:
         model: a frozen backbone with what the method adds to it, and a head.
-        train_mb_size: images per training step.
-        train_epochs: epochs per experience.
+        config: the method's settings; has ``batch_size``, and ``epochs`` if it trains.
+        own_plugins: the method's plugins, called after the user's.
+        train_mb_size: images per training step; None: ``config.batch_size``.
+        train_epochs: epochs per experience; None: ``config.epochs``.
         eval_mb_size: images per evaluation step; None: ``train_mb_size``.
         device: where the model runs.
         plugins: Avalanche plugins; the list is copied.
@@ -101,8 +64,10 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         self,
         *,
         model: FrozenClassifier,
-        train_mb_size: int,
-        train_epochs: int,
+        config: Any,
+        own_plugins: Sequence[BasePlugin[Any]] = (),
+        train_mb_size: int | None = None,
+        train_epochs: int | None = None,
         eval_mb_size: int | None = None,
         device: str | torch.device = "cpu",
         plugins: Sequence[BasePlugin[Any]] | None = None,
@@ -111,6 +76,10 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         peval_mode: str = "epoch",
         **base_kwargs: Any,
     ) -> None:
+        if train_mb_size is None:
+            train_mb_size = config.batch_size
+        if train_epochs is None:
+            train_epochs = getattr(config, "epochs", 0)
         super().__init__(
             model=model,
             optimizer=torch.optim.SGD([torch.zeros(1)], lr=0.0),  # each phase makes its own
@@ -118,12 +87,13 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
             train_epochs=train_epochs,
             eval_mb_size=eval_mb_size,
             device=device,
-            plugins=list(plugins or []),
+            plugins=[*(plugins or []), *own_plugins],
             evaluator=evaluator,
             eval_every=eval_every,
             peval_mode=peval_mode,
             **base_kwargs,
         )
+        self.config = config
         self._loader_kwargs: dict[str, Any] = {}
         self._in_train = False
         self._stop_training = False
@@ -185,25 +155,24 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         self.model = self.model_adaptation()
 
     def make_optimizer(self, **kwargs: Any) -> None:
-        """Build a fresh optimizer; Avalanche's bookkeeping by parameter name is not needed."""
-        lr = self.phase.lr if isinstance(self.phase, TrainingPhase) else 0.0
-        self.optimizer = self.build_optimizer(lr)
+        """Build a fresh optimizer with ``lr``; Avalanche's bookkeeping by name is not needed."""
+        self.optimizer = self.build_optimizer(kwargs["lr"])
         self.optimized_param_id: dict[str, Tensor] = {}
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
-        self._loader_kwargs = {k: v for k, v in kwargs.items() if k == "num_workers"}
+        self._loader_kwargs = {k: v for k, v in kwargs.items() if k in LOADER_OPTIONS}
         for phase in self.phases():
             self.phase = phase
             self.notify("phase_start")
-            if isinstance(phase, Computation):
-                phase.run()
-            else:
+            if isinstance(phase, TrainingPhase):
                 self._run_epochs(phase, **kwargs)
+            else:
+                phase.run()
             self.notify("phase_end")
         self.phase = None
 
     def _run_epochs(self, phase: TrainingPhase, **kwargs: Any) -> None:
-        self.make_optimizer()
+        self.make_optimizer(lr=phase.lr)
         for epoch in range(phase.epochs):
             for group in self.optimizer.param_groups:
                 group["lr"] = phase.learning_rate(epoch)
@@ -295,20 +264,15 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
                 "nothing has been learned yet, so there are no classes to predict: call "
                 "strategy.train(experience) first"
             )
-        some = (
-            experiences if isinstance(experiences, (list, tuple)) else list(_as_list(experiences))
-        )
+        several = experiences if isinstance(experiences, Iterable) else [experiences]
         known = set(self.model.head.labels.tolist())
-        unseen = sorted({c for e in some for c in e.classes_in_this_experience} - known)
+        unseen = sorted({c for e in several for c in e.classes_in_this_experience} - known)
         if unseen:
             logger.warning(
-                "evaluating %d classes that have not been learned yet, starting with %s: all their "
-                "images count as wrong. benchmark.seen_stream[t] has the classes seen after task t.",
+                "evaluating %d classes that have not been learned yet, starting with %s: all "
+                "their images count as wrong. benchmark.seen_stream[t] has the classes seen after "
+                "task t.",
                 len(unseen),
                 unseen[:5],
             )
         return super().eval(experiences, **kwargs)
-
-
-def _as_list(experiences: Any) -> Any:
-    return experiences if hasattr(experiences, "__iter__") else [experiences]

@@ -16,7 +16,6 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
-from avalanche_care import benchmarks
 from avalanche_care.benchmarks import (
     CILBenchmark,
     Protocol,
@@ -355,11 +354,3 @@ def test_listing_the_benchmarks_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
-
-
-def test_every_public_name_can_be_imported() -> None:
-    assert set(benchmarks.__all__) <= set(dir(benchmarks))
-    for name in benchmarks.__all__:
-        assert getattr(benchmarks, name) is not None
-    with pytest.raises(AttributeError, match="no attribute 'SplitGlyphs'"):
-        _ = benchmarks.SplitGlyphs

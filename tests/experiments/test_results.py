@@ -18,8 +18,9 @@ from PIL import Image
 
 from avalanche_care.benchmarks import Protocol
 from avalanche_care.experiments import report
+from avalanche_care.experiments.environment import hardware, versions
 from avalanche_care.experiments.report import accuracy_figure, results_table
-from avalanche_care.experiments.results import RunResult, hardware, versions
+from avalanche_care.experiments.results import RunResult
 
 PROTOCOL = Protocol(0, 2, 4)
 CORRECT = [[8, 6, 0, 0], [6, 4, 10, 8]]  # of 10 images per class

@@ -152,8 +152,7 @@ class LastGood(SupervisedPlugin[Any], supports_distributed=False):
         self.state = snapshot(strategy.model)
 
 
-@pytest.mark.parametrize("amp", ["none", "bfloat16", "float16"])
-@pytest.mark.parametrize("task", [0, 1])
+@pytest.mark.parametrize(("task", "amp"), [(0, "none"), (1, "none"), (1, "float16")])
 def test_nan_loss(task: int, amp: str) -> None:
     data = tiny_images(6)
     images, good = data.tensors[0], data.tensors[0].clone()
@@ -199,6 +198,14 @@ def test_nan_loss_of_the_linear_head() -> None:
         tiny_strategy("finetune").train(tiny_benchmark(train=data).train_stream[0])
 
 
+@pytest.mark.xfail(strict=True, reason="SimpleCIL turns a NaN image into a NaN prototype")
+def test_nan_image_of_a_method_without_loss(benchmark: CILBenchmark) -> None:
+    data = tiny_images(6)
+    data.tensors[0][0, 0, 0, 0] = torch.nan
+    with pytest.raises((NonFiniteLossError, ValueError)):
+        tiny_strategy("simplecil").train(tiny_benchmark(train=data).train_stream)
+
+
 def test_another_experience_cannot_replace_an_unfinished_one(benchmark: CILBenchmark) -> None:
     strategy = tiny_care(lr=1e30)
     with pytest.raises(NonFiniteLossError):
@@ -237,6 +244,20 @@ def test_config_that_disagrees_with_the_model() -> None:
         with pytest.raises(ValueError, match=r"the model has .* and scale .*make them agree"):
             CaREStrategy(model=model, config=config, evaluator=None)
     CaREStrategy(model=CaREModel(tiny_vit(), config.brmoe), config=config, evaluator=None)
+
+
+@pytest.mark.xfail(strict=True, reason="a model's own settings are not taken over")
+def test_settings_of_a_model_given_without_config() -> None:
+    model = CaREModel(tiny_vit(), BRMoEConfig(bottleneck=3), scale=10.0)
+    strategy = CaREStrategy(model=model, evaluator=None)
+    assert strategy.config.brmoe == model.config
+    assert strategy.config.scale == 10.0
+    assert strategy.alignment.scale == 10.0
+
+
+def test_no_epochs_are_no_epochs(benchmark: CILBenchmark) -> None:
+    strategy = CaREStrategy(model=tiny_vit(), train_epochs=0, evaluator=None)
+    assert strategy.train_epochs == 0
 
 
 def test_settings_are_reported_all_at_once() -> None:

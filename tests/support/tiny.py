@@ -1,4 +1,4 @@
-"""A ViT of 16 dimensions, images of 16 x 16 pixels, and strategies on them that train in no time."""
+"""A ViT of width 16, images of 16 x 16 pixels, and strategies on them that train in no time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHAPE = (3, 16, 16)
 QUICK_CARE: dict[str, Any] = {
     "brmoe": BRMoEConfig(bottleneck=4, shared_bottleneck=6),
     "epochs": 2,
-    "lr": 0.05,
+    "lr": 0.002,
     "batch_size": 8,
     "alignment_epochs": 1,
 }

@@ -1,0 +1,49 @@
+"""What a run ran on and with: packages and hardware, for the result files."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+from avalanche_care._version import __version__
+
+__all__ = ["hardware", "versions"]
+
+PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package, and of what the numbers depend on.
+
+    Returns:
+        Name -> version. Read from the installed packages' metadata, so nothing is imported.
+    """
+    found = {"python": platform.python_version(), "avalanche_care": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def hardware(device: str = "cpu") -> dict[str, Any]:
+    """What the run ran on; without the machine's name.
+
+    Args:
+        device: The torch device of the run, for example ``"cpu"`` or ``"cuda:0"``.
+
+    Returns:
+        ``device`` (the model of the GPU, or ``"cpu"``), ``cpu``, ``cores`` and torch's ``threads``.
+    """
+    import torch  # here, so that reading and printing results does not wait for torch
+
+    kind = torch.device(device)
+    return {
+        "device": torch.cuda.get_device_name(kind) if kind.type == "cuda" else kind.type,
+        "cpu": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
