@@ -1,4 +1,4 @@
-"""Loss functions of the methods, as pure functions of tensors."""
+"""Loss functions of the methods, as pure functions of tensors, and the error of a bad loss."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A loss became NaN or infinite; nothing was updated with it."""
 
 
 def angular_penalty(

@@ -119,6 +119,25 @@ class ClassGaussians:
         self._means, self._factors = dict(state["means"]), dict(state["factors"])
 
 
+def require_finite(features: Tensor, columns: Tensor, labels: Tensor) -> None:
+    """Refuse features that would poison a class's statistics.
+
+    Args:
+        features: (n, D).
+        columns: class of each, (n,).
+        labels: the label of every class, (C,), for the message.
+
+    Raises:
+        ValueError: naming the classes with NaN or infinite features.
+    """
+    bad = columns[~torch.isfinite(features).all(1)]
+    if len(bad):
+        raise ValueError(
+            f"{len(bad)} training images of classes {sorted(set(labels[bad].tolist()))} have "
+            "features that are not finite. Look for NaN in these images or in the test transform."
+        )
+
+
 def class_means(features: Tensor, columns: Tensor) -> dict[int, Tensor]:
     """Return the mean feature of every class present.
 

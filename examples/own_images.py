@@ -23,6 +23,11 @@ from avalanche_care.experiments import accuracy_figure, results_table, run_metho
 from avalanche_care.nn import FrozenViT
 from avalanche_care.strategies import CaREConfig, SimpleCILConfig
 
+TRANSFORMS = {
+    True: "bicubic resize of the uint8 image, mean and deviation 0.5; flip in training",
+    False: "benchmark_from_folders: resize and centre crop, 0.5; random resized crop and flip",
+}
+
 
 def load_npz(path, split, size):
     """Read one split, resize it once (bicubic, antialiased), and keep it as uint8 in memory."""
@@ -84,7 +89,7 @@ def main(args):
             config=configs.get(method),
             seed=args.seed,
             device=args.device,
-            notes={"img_size": args.img_size, "arguments": vars(args)},
+            notes={"img_size": args.img_size, "transforms": TRANSFORMS[bool(args.npz)]},
         )
         result.save(Path(args.out) / f"{method}-seed{args.seed}.json", overwrite=True)
         print(method, " ".join(f"{100 * a:.2f}" for a in result.accuracy))

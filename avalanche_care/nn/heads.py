@@ -79,8 +79,9 @@ class GrowingHead(GrowingModule):
         known = self.classes_of(task).tolist()
         if sorted(labels) != known:
             raise ValueError(
-                f"task {task} has classes {known}, got {sorted(labels)}: an experience was left "
-                "unfinished, and another one cannot take its place"
+                f"task {task} has classes {known}, got {sorted(labels)}. Either training on an "
+                "experience was broken off, and another one cannot take its place; or a new "
+                "strategy was given a model that has learned before: go on with its own strategy"
             )
         return False
 
@@ -128,6 +129,10 @@ class GrowingHead(GrowingModule):
         Raises:
             ValueError: naming the labels that this head has not seen.
         """
+        if not self.n_classes:
+            raise ValueError(
+                "this head has seen no class yet: expected an experience before labels"
+            )
         order = self.labels.argsort()
         place = torch.searchsorted(self.labels[order], labels).clamp_max(self.n_classes - 1)
         columns = order[place]

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from avalanche_care.statistics import COVARIANCES, ClassGaussians
+from avalanche_care.losses import NonFiniteLossError
+from avalanche_care.statistics import COVARIANCES, ClassGaussians, require_finite
 
 DECAYS = ("none", "released", "intended")
 PERIOD = 5  # epochs of half a cosine, whatever the number of epochs
@@ -130,7 +131,8 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
             features: passed on to ``model.features``, such as ``task=3``.
 
         Raises:
-            ValueError: if a class of the newest task has no image.
+            ValueError: if a class of the newest task has no image, or a feature is not finite;
+                nothing is changed then.
         """
         found, labels = [], []
         training = model.training
@@ -143,6 +145,7 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
             model.train(training)
         columns = torch.cat(labels)
         every = torch.cat(found)  # (n, D)
+        require_finite(every, torch.cat(labels), model.head.labels)
         newest = model.head.columns_of(model.head.tasks - 1)
         for column in sorted({*range(newest.start, newest.stop), *columns.tolist()}):
             self.gaussians.fit(column, every[columns == column])
@@ -156,6 +159,7 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
 
         Raises:
             RuntimeError: if a class has no Gaussian yet.
+            NonFiniteLossError: if the loss is NaN or infinite.
         """
         head = model.head
         missing = [c for c in range(head.n_classes) if c not in self.gaussians]
@@ -177,6 +181,11 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
             with torch.enable_grad():
                 for rows in order.split(n):
                     loss = F.cross_entropy(self.scale * head(samples[rows]), rows // n)
+                    if not torch.isfinite(loss):
+                        raise NonFiniteLossError(
+                            f"the loss is {loss.item()} in alignment epoch {epoch}. The head is "
+                            "that of the last good step. Lower the alignment's learning rate."
+                        )
                     (weight.grad,) = torch.autograd.grad(loss, weight)
                     optimizer.step()
         weight.grad = None

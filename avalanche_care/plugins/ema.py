@@ -75,7 +75,7 @@ class SharedExpertEMAPlugin(SupervisedPlugin[Any]):
         if not self._snapshot:
             return
         for live, start in zip(strategy.model.shared_parameters(), self._snapshot, strict=True):
-            live.mul_(1 - self.decay).add_(start, alpha=self.decay)
+            live.lerp_(start, self.decay)  # exact where the two are equal
 
 
 def trains(strategy: Any) -> bool:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from avalanche_care.strategies.registry import register as register
     from avalanche_care.strategies.simplecil import SimpleCILConfig as SimpleCILConfig
     from avalanche_care.strategies.simplecil import SimpleCILStrategy as SimpleCILStrategy
-    from avalanche_care.strategies.template import NonFiniteLossError as NonFiniteLossError
     from avalanche_care.strategies.template import PTMStrategy as PTMStrategy
 
 _HOMES = {
@@ -30,7 +29,6 @@ _HOMES = {
     "FinetuneConfig": "finetune",
     "FinetuneStrategy": "finetune",
     "Method": "registry",
-    "NonFiniteLossError": "template",
     "PTMStrategy": "template",
     "Phase": "phases",
     "SimpleCILConfig": "simplecil",

@@ -40,7 +40,7 @@ class CaREStrategy(PTMStrategy):
     Args:
         model: a frozen ViT, to which the mixture layers are added, or a :class:`CaREModel`.
         config: settings; None: ``CaREConfig()``. For a :class:`CaREModel` the layers' own settings
-            stand, and ``config.brmoe`` must agree with them if a config is given.
+            stand, and a config must agree with them.
         base_kwargs: further arguments of :class:`PTMStrategy`, such as ``train_epochs``,
             ``device``, ``plugins`` and ``evaluator``.
 
@@ -70,11 +70,12 @@ class CaREStrategy(PTMStrategy):
         config: CaREConfig | None = None,
         **base_kwargs: Any,
     ) -> None:
-        given = config
-        config = config or CaREConfig()
         if isinstance(model, FrozenViT):
+            config = config or CaREConfig()
             model = CaREModel(model, config.brmoe, scale=config.scale)
-        elif given and (model.config != config.brmoe or model.scale != config.scale):
+        elif config is None:
+            config = CaREConfig(brmoe=model.config, scale=model.scale)
+        elif model.config != config.brmoe or model.scale != config.scale:
             raise ValueError(
                 f"the model has {model.config} and scale {model.scale}, the config has "
                 f"{config.brmoe} and scale {config.scale}: make them agree, or pass a FrozenViT"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,10 +99,13 @@ class CaREConfig:
             if getattr(self, name) not in allowed:
                 problems.append(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "lr", "scale", "alignment_lr"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 problems.append(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("epochs", "batch_size", "alignment_epochs", "iterative_max_tasks"):
+            if not isinstance(getattr(self, name), int):
+                problems.append(f"{name} must be an integer, got {getattr(self, name)!r}")
         for name in ("weight_decay", "min_lr", "margin", "alignment_epochs", "perceptron_weight"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 problems.append(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.ema_decay <= 1 or not 0 <= self.momentum < 1:
             problems.append(

@@ -15,7 +15,7 @@ from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.nn.heads import CosineHead
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
-from avalanche_care.statistics import class_means
+from avalanche_care.statistics import class_means, require_finite
 from avalanche_care.strategies.phases import Computation, Phase
 from avalanche_care.strategies.registry import register
 from avalanche_care.strategies.template import PTMStrategy
@@ -71,6 +71,7 @@ class SimpleCILStrategy(PTMStrategy):
         with self.evaluating():
             found = [(self.model.features(x), head.columns(y)) for x, y in self.clean_batches()]
             features, columns = (torch.cat(part) for part in zip(*found, strict=True))
+            require_finite(features, columns, head.labels)
             for column, mean in class_means(features, columns).items():
                 head.weight[column] = mean
         head.weight.requires_grad_(False)

@@ -16,6 +16,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.nn import functional as F
 
+from avalanche_care.losses import NonFiniteLossError
 from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.strategies.phases import Phase, TrainingPhase
 
@@ -23,10 +24,6 @@ logger = logging.getLogger(__name__)
 
 LOADER_OPTIONS = ("num_workers", "pin_memory")
 """Options of ``train`` that also hold where training images are read with the test transform."""
-
-
-class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; nothing was updated with it."""
 
 
 class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
@@ -79,7 +76,12 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         if train_mb_size is None:
             train_mb_size = config.batch_size
         if train_epochs is None:
-            train_epochs = getattr(config, "epochs", 0)
+            train_epochs = getattr(config, "epochs", 1)
+        if train_mb_size < 1 or train_epochs < 1:
+            raise ValueError(
+                "train_mb_size and train_epochs must be at least 1, got "
+                f"{train_mb_size} and {train_epochs}"
+            )
         super().__init__(
             model=model,
             optimizer=torch.optim.SGD([torch.zeros(1)], lr=0.0),  # each phase makes its own
@@ -136,8 +138,12 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         self._in_train = True
         try:
             return super().train(experiences, eval_streams, **kwargs)
+        except BaseException:
+            self._train_cleanup()  # a failed run must not keep training images either
+            raise
         finally:
             self._in_train = False
+            self.phase = None
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         experience = self.experience
@@ -169,7 +175,7 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
             else:
                 phase.run()
             self.notify("phase_end")
-        self.phase = None
+            self.phase = None
 
     def _run_epochs(self, phase: TrainingPhase, **kwargs: Any) -> None:
         self.make_optimizer(lr=phase.lr)
@@ -206,10 +212,9 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         name = self.phase.name if self.phase else "training"
         raise NonFiniteLossError(
             f"the loss is {self.loss.item()} in experience {self.clock.train_exp_counter}, phase "
-            f"{name!r}, epoch {self.clock.train_exp_epochs}, iteration "
-            f"{self.clock.train_epoch_iterations} (labels {self.mb_y.tolist()}). The parameters "
-            "are those of the last good step. Lower the learning rate, or look for NaN in "
-            "these images."
+            f"{name!r}, epoch {self.clock.train_exp_epochs} of the experience, iteration "
+            f"{self.clock.train_epoch_iterations} (labels {self.mb_y.tolist()}). No parameter has "
+            "been updated with it. Lower the learning rate, or look for NaN in these images."
         )
 
     def criterion(self) -> Tensor:
@@ -264,6 +269,8 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
                 "nothing has been learned yet, so there are no classes to predict: call "
                 "strategy.train(experience) first"
             )
+        if isinstance(experiences, Iterator):
+            experiences = list(experiences)  # it is walked twice
         several = experiences if isinstance(experiences, Iterable) else [experiences]
         known = set(self.model.head.labels.tolist())
         unseen = sorted({c for e in several for c in e.classes_in_this_experience} - known)

@@ -48,9 +48,8 @@ def test_columns(kind: type[GrowingHead]) -> None:
             head.columns(torch.tensor([4, unknown, unknown]))
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="a head without classes: IndexError")
 def test_columns_of_an_empty_head() -> None:
-    with pytest.raises(ValueError, match=r"labels \[0\] are not among the 0 classes"):
+    with pytest.raises(ValueError, match="this head has seen no class yet"):
         CosineHead(5).columns(torch.tensor([0]))
 
 
@@ -139,7 +138,9 @@ def test_begin_task(kind: type[GrowingHead]) -> None:
     assert not head.begin_task(0, [2, 9])
     with pytest.raises(ValueError, match="expected task 3 next, got task 4"):
         head.begin_task(4, [11])
-    with pytest.raises(ValueError, match=r"task 2 has classes \[0, 5, 7\], got \[0, 5\].*unfinis"):
+    with pytest.raises(
+        ValueError, match=r"task 2 has classes \[0, 5, 7\], got \[0, 5\].*broken off"
+    ):
         head.begin_task(2, [5, 0])
     with pytest.raises(ValueError, match="no classes; expected at least one"):
         head.begin_task(3, [])

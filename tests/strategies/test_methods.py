@@ -325,7 +325,6 @@ def test_a_list_of_experiences_is_like_one_after_another(
 
 
 @every_method
-@pytest.mark.xfail(strict=True, reason="eval() uses up an iterator while it looks for new classes")
 def test_evaluation_of_an_iterator(method: str, benchmark: CILBenchmark) -> None:
     predictions = Predictions()
     strategy = tiny_strategy(method, plugins=[predictions])
