@@ -20,10 +20,10 @@ BACKBONE = "glyph_vit_micro"
 INCREMENT = 10
 CONFIGS: dict[str, Any] = {
     "care": CaREConfig(
-        epochs=6, lr=0.003, batch_size=32, alignment_epochs=5, iterative_prediction=False
+        epochs=4, lr=0.003, batch_size=32, alignment_epochs=5, iterative_prediction=False
     ),
     "simplecil": SimpleCILConfig(),
-    "finetune": FinetuneConfig(epochs=6, lr=0.01, batch_size=32),
+    "finetune": FinetuneConfig(epochs=4, lr=0.01, batch_size=32),
 }
 """Settings of the demo; every other registered method runs with its defaults.
 

@@ -33,16 +33,6 @@ METHODS = sorted(available_methods())
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def benchmark() -> CILBenchmark:
-    return tiny_benchmark()
-
-
 def with_classes(experience: Any, classes: list[int]) -> Any:
     """The experience, claiming to have other classes."""
     other = copy.copy(experience)

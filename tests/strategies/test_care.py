@@ -20,11 +20,6 @@ from avalanche_care.strategies.care_presets import PRESETS
 from avalanche_care.strategies.phases import Computation, TrainingPhase
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
 class Recorder(SupervisedPlugin[Any], supports_distributed=False):
     """Notes what happens in which phase."""
 

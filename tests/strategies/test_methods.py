@@ -34,16 +34,6 @@ from avalanche_care.strategies.registry import available_methods
 every_method = pytest.mark.parametrize("method", sorted(available_methods()))
 
 
-@pytest.fixture(autouse=True)
-def _seed() -> None:
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def benchmark() -> CILBenchmark:
-    return tiny_benchmark()
-
-
 @every_method
 def test_plain_avalanche_script(method: str, benchmark: CILBenchmark, tmp_path: Path) -> None:
     with (tmp_path / "log.txt").open("w") as log:
