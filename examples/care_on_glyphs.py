@@ -21,7 +21,7 @@ def main(args):
     benchmark = GlyphBenchmark("B0-Inc10", n_classes=50)
     strategy = CaREStrategy(
         model=FrozenViT.create("glyph_vit_micro"),
-        config=CaREConfig(epochs=4, lr=0.05, batch_size=32, alignment_epochs=5),
+        config=CaREConfig(epochs=4, lr=0.003, batch_size=32, alignment_epochs=5),
         eval_mb_size=128,
         device=device,
         evaluator=EvaluationPlugin(

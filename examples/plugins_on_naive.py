@@ -41,7 +41,7 @@ def main(args):
     model = CaREModel(FrozenViT.create("glyph_vit_micro"))
     strategy = Naive(
         model=model,
-        optimizer=torch.optim.SGD(model.trainable_parameters(), lr=0.05, momentum=0.9),
+        optimizer=torch.optim.SGD(model.trainable_parameters(), lr=0.003, momentum=0.9),
         criterion=current_classes_only(model),
         train_mb_size=32,
         train_epochs=args.epochs,
