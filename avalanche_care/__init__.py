@@ -29,4 +29,4 @@ _HOMES = {
 }
 
 __all__ = ["CaREConfig", "CaREStrategy", "__version__"]
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, eager=["__version__"])

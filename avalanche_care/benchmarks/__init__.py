@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from avalanche_care._lazy import lazy_names
-from avalanche_care.benchmarks.registry import available_benchmarks
 
 if TYPE_CHECKING:
     from avalanche_care.benchmarks.folders import benchmark_from_folders as benchmark_from_folders
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from avalanche_care.benchmarks.folders import default_train_transform as default_train_transform
     from avalanche_care.benchmarks.glyphs import GlyphBenchmark as GlyphBenchmark
     from avalanche_care.benchmarks.protocol import Protocol as Protocol
+    from avalanche_care.benchmarks.registry import available_benchmarks as available_benchmarks
     from avalanche_care.benchmarks.scenario import CILBenchmark as CILBenchmark
     from avalanche_care.benchmarks.scenario import class_incremental as class_incremental
 
@@ -24,12 +24,13 @@ _HOMES = {
     "CILBenchmark": "scenario",
     "GlyphBenchmark": "glyphs",
     "Protocol": "protocol",
+    "available_benchmarks": "registry",
     "benchmark_from_folders": "folders",
     "class_incremental": "scenario",
     "default_eval_transform": "folders",
     "default_train_transform": "folders",
 }
 
-__all__ = ["available_benchmarks", *sorted(_HOMES)]
+__all__ = sorted(_HOMES)
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

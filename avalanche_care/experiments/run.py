@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from avalanche.logging import BaseLogger
 from avalanche.training.determinism.rng_manager import RNGManager
-from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -21,6 +19,7 @@ from avalanche_care.experiments.results import RunResult
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.class_counts import ClassCounts
 from avalanche_care.plugins.progress import ProgressPlugin
+from avalanche_care.plugins.silent import silent_evaluator
 from avalanche_care.strategies.registry import get_method
 
 
@@ -70,7 +69,7 @@ def run_method(
         eval_mb_size=eval_mb_size,
         device=device,
         plugins=[ProgressPlugin(tasks)] if progress else [],
-        evaluator=EvaluationPlugin(counts, loggers=[_Silent()], collect_all=False),
+        evaluator=silent_evaluator(counts),
     )
     seconds = {"train": 0.0, "eval": 0.0}
     correct, total = [], []
@@ -107,13 +106,6 @@ def run_method(
             **(notes or {}),
         },
     )
-
-
-class _Silent(BaseLogger):
-    """Logs nothing; without any logger Avalanche warns."""
-
-    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
-        """Ignore the value: it goes into the result file."""
 
 
 def check_device(name: str) -> None:

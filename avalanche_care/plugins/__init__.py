@@ -5,6 +5,7 @@ from avalanche_care.plugins.class_counts import ClassCounts
 from avalanche_care.plugins.ema import SharedExpertEMAPlugin
 from avalanche_care.plugins.expansion import ExpansionPlugin, TripletExpansionPlugin
 from avalanche_care.plugins.progress import ProgressPlugin
+from avalanche_care.plugins.silent import silent_evaluator
 
 __all__ = [
     "ClassCounts",
@@ -13,4 +14,5 @@ __all__ = [
     "ProgressPlugin",
     "SharedExpertEMAPlugin",
     "TripletExpansionPlugin",
+    "silent_evaluator",
 ]

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from avalanche_care.losses import NonFiniteLossError
 from avalanche_care.nn.classifier import FrozenClassifier
+from avalanche_care.plugins.silent import silent_evaluator
 from avalanche_care.strategies.phases import Phase, TrainingPhase
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         eval_mb_size: images per evaluation step; None: ``train_mb_size``.
         device: where the model runs.
         plugins: Avalanche plugins; the list is copied.
-        evaluator: Avalanche's evaluation plugin, or a function that makes one.
+        evaluator: Avalanche's evaluation plugin, or a function that makes one; None: no output.
         eval_every: as in Avalanche, -1 for never.
         peval_mode: as in Avalanche.
         base_kwargs: further arguments of Avalanche's template.
@@ -90,7 +91,7 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
             eval_mb_size=eval_mb_size,
             device=device,
             plugins=[*(plugins or []), *own_plugins],
-            evaluator=evaluator,
+            evaluator=silent_evaluator() if evaluator is None else evaluator,
             eval_every=eval_every,
             peval_mode=peval_mode,
             **base_kwargs,
