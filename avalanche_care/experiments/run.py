@@ -71,21 +71,7 @@ def run_method(
         plugins=[ProgressPlugin(tasks)] if progress else [],
         evaluator=silent_evaluator(counts),
     )
-    seconds = {"train": 0.0, "eval": 0.0}
-    correct, total = [], []
-    bar = tqdm(benchmark.train_stream, desc=method, unit="task", disable=not progress)
-    for step, experience in enumerate(bar):
-        start = time.perf_counter()
-        strategy.train(experience, num_workers=num_workers)
-        trained = time.perf_counter()
-        strategy.eval(benchmark.seen_stream[step], num_workers=num_workers)
-        seconds["train"] += trained - start
-        seconds["eval"] += time.perf_counter() - trained
-        if counts.correct is None or counts.total is None:
-            raise RuntimeError("the evaluation counted no image")
-        correct.append(counts.correct)
-        total.append(counts.total)
-        bar.set_postfix_str(f"accuracy {100 * counts.correct.sum() / counts.total.sum():.1f} %")
+    correct, total, seconds = _learn(strategy, benchmark, counts, num_workers, progress)
     n_classes = benchmark.protocol.n_classes
     return RunResult.from_counts(
         metrics.stack_counts(correct, n_classes),
@@ -106,6 +92,29 @@ def run_method(
             **(notes or {}),
         },
     )
+
+
+def _learn(
+    strategy: Any, benchmark: CILBenchmark, counts: ClassCounts, num_workers: int, progress: bool
+) -> tuple[list[Any], list[Any], dict[str, float]]:
+    """Train and evaluate step by step; return the counts after each, and seconds by purpose."""
+    seconds = {"train": 0.0, "eval": 0.0}
+    correct, total = [], []
+    name = strategy.__class__.__name__
+    bar = tqdm(benchmark.train_stream, desc=name, unit="task", disable=not progress)
+    for step, experience in enumerate(bar):
+        start = time.perf_counter()
+        strategy.train(experience, num_workers=num_workers)
+        trained = time.perf_counter()
+        strategy.eval(benchmark.seen_stream[step], num_workers=num_workers)
+        seconds["train"] += trained - start
+        seconds["eval"] += time.perf_counter() - trained
+        if counts.correct is None or counts.total is None:
+            raise RuntimeError("the evaluation counted no image")
+        correct.append(counts.correct)
+        total.append(counts.total)
+        bar.set_postfix_str(f"accuracy {100 * counts.correct.sum() / counts.total.sum():.1f} %")
+    return correct, total, seconds
 
 
 def check_device(name: str) -> None:
