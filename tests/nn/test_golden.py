@@ -6,13 +6,23 @@ from typing import Any
 
 import pytest
 import torch
-from golden import assert_close, cases, config_of, load_layer, load_model, tensors, under
+from golden import (
+    assert_close,
+    assert_matches_recording,
+    cases,
+    config_of,
+    load_layer,
+    load_model,
+    tensors,
+    under,
+)
 from torch import Tensor
 
 from avalanche_care.losses import angular_penalty, perceptron_loss
 from avalanche_care.nn import BRMoE
 
 TOLERANCE = 1e-5
+PRECISIONS = (torch.float32, torch.float64)
 
 
 def by_name(case: dict[str, Any]) -> str:
@@ -61,14 +71,21 @@ def test_gradients(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", cases("vit"), ids=by_name)
 def test_whole_network(case: dict[str, Any]) -> None:
     expected = under(case["name"], tensors("brmoe_golden"))
-    model = load_model(case, expected)
-    last = case["tasks"] - 1
-    assert_close(model.features(expected["x"]), expected["infer.features"], relative=TOLERANCE)
-    features, logits = model.features_and_logits(expected["x"], task=last)
-    assert_close(features, expected["train.features"], relative=TOLERANCE)
-    assert len(logits) == case["depth"]
-    for i, own in enumerate(logits):
-        assert_close(own, expected[f"train.block{i}.logits"], relative=TOLERANCE, what=f"block {i}")
+    ours, exact = (network_outputs(case, expected, dtype) for dtype in PRECISIONS)
+    assert len(ours) == 2 + case["depth"]
+    for name, value in ours.items():
+        assert_matches_recording(value, expected[name], exact[name], relative=TOLERANCE, what=name)
+
+
+def network_outputs(
+    case: dict[str, Any], weights: dict[str, Tensor], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Features of both paths and all perceptron logits, under their names in the recording."""
+    model, x = load_model(case, weights).to(dtype), weights["x"].to(dtype)
+    features, logits = model.features_and_logits(x, task=case["tasks"] - 1)
+    found = {"infer.features": model.features(x), "train.features": features}
+    found |= {f"train.block{i}.logits": own for i, own in enumerate(logits)}
+    return {name: value.detach() for name, value in found.items()}
 
 
 @pytest.mark.parametrize("kind", ["default", "margin"])
@@ -76,27 +93,33 @@ def test_whole_network(case: dict[str, Any]) -> None:
 def test_losses_and_their_gradients(case: dict[str, Any], kind: str) -> None:
     everything = under(case["name"], tensors("brmoe_golden"))
     expected = under(f"loss.{kind}", everything)
-    model = load_model(case, everything)
-    features, logits = model.features_and_logits(everything["x"], task=case["tasks"] - 1)
+    ours, exact = (losses_and_gradients(case, everything, kind, dtype) for dtype in PRECISIONS)
+    assert {"main", "perceptron", "total", "grad.classifier"} < set(expected)
+    for name, value in expected.items():
+        assert_matches_recording(ours[name], value, exact[name], relative=TOLERANCE, what=name)
+
+
+def losses_and_gradients(
+    case: dict[str, Any], weights: dict[str, Tensor], kind: str, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """The three losses and the gradients of all that trains, under their names."""
+    model = load_model(case, weights).to(dtype)
+    features, logits = model.features_and_logits(weights["x"].to(dtype), task=case["tasks"] - 1)
     current = model.head.columns_of(case["tasks"] - 1)
     cosines = model.head(features)[:, current]
-    targets = everything["targets"] - (
-        0 if everything["targets"].max() < cosines.shape[1] else current.start
-    )
-    margin = 0.3 if kind == "margin" else 0.0
+    targets = weights["targets"] - current.start
+    plain = kind == "default"
+    margin = 0.0 if plain else 0.3
     main = angular_penalty(cosines, targets, margin=margin)
     auxiliary = perceptron_loss(
-        logits, cosines, targets, margin=margin, angular=kind == "default", distil=kind == "default"
+        logits, cosines, targets, margin=margin, angular=plain, distil=plain
     )
-    assert_close(main, expected["main"], relative=TOLERANCE, what="main")
-    assert_close(auxiliary, expected["perceptron"], relative=TOLERANCE, what="perceptron")
-    assert_close(main + auxiliary, expected["total"], relative=TOLERANCE, what="total")
     (main + auxiliary).backward()
-    for name, value in under("grad", expected).items():
-        if name == "classifier":
-            parameter = model.head.weight
-        else:
-            block, _, rest = name.partition(".")
-            parameter = model.blocks[int(block.removeprefix("block"))].get_parameter(rest)
-        grad = torch.zeros_like(value) if parameter.grad is None else parameter.grad
-        assert_close(grad, value, relative=TOLERANCE, what=name)
+    found = {"main": main, "perceptron": auxiliary, "total": main + auxiliary}
+    for i, layer in enumerate(model.layers()):
+        for name, parameter in layer.named_parameters():
+            grad = parameter.grad
+            found[f"grad.block{i}.{name}"] = torch.zeros_like(parameter) if grad is None else grad
+    assert model.head.weight.grad is not None
+    found["grad.classifier"] = model.head.weight.grad
+    return {name: value.detach() for name, value in found.items()}
