@@ -145,7 +145,7 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
             model.train(training)
         columns = torch.cat(labels)
         every = torch.cat(found)  # (n, D)
-        require_finite(every, torch.cat(labels), model.head.labels)
+        require_finite(every, columns, model.head.labels)
         newest = model.head.columns_of(model.head.tasks - 1)
         for column in sorted({*range(newest.start, newest.stop), *columns.tolist()}):
             self.gaussians.fit(column, every[columns == column])

@@ -103,11 +103,11 @@ class CaREStrategy(PTMStrategy):
         config, epochs = self.config, self.train_epochs
         statistics = Computation("class statistics", self._fit_gaussians)
         align = Computation("alignment", self._align)
+        whole = TrainingPhase("training", epochs, config.lr, config.min_lr)
         if self.task == 0:
-            return [TrainingPhase("training", epochs, config.lr, config.min_lr), statistics]
+            return [whole, statistics]
         if not config.two_phases:
-            phases: list[Phase] = [TrainingPhase("training", epochs, config.lr, config.min_lr)]
-            return [*phases, statistics, align]
+            return [whole, statistics, align]
         half = max(epochs // 2, 1)
         return [
             TrainingPhase("phase 1", half, config.lr, config.lr / 2),
@@ -189,5 +189,4 @@ class CaREStrategy(PTMStrategy):
         self.alignment.fit(self.model, self.clean_batches(), device=self.device, **task)
 
     def _align(self) -> None:
-        if self.config.alignment_epochs:
-            self.alignment.align(self.model, batch_size=self.train_mb_size)
+        self.alignment.align(self.model, batch_size=self.train_mb_size)
