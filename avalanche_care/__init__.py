@@ -21,6 +21,7 @@ _HOMES = {
     "benchmarks": "",
     "experiments": "",
     "losses": "",
+    "memory": "",
     "metrics": "",
     "nn": "",
     "plugins": "",

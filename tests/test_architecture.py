@@ -24,7 +24,7 @@ SOURCES = {
 
 LAYERS = (
     {"_version", "_lazy"},
-    {"nn", "losses", "statistics", "metrics"},
+    {"nn", "losses", "memory", "metrics", "statistics"},
     {"benchmarks", "plugins"},
     {"strategies"},
     {"experiments"},
@@ -35,7 +35,7 @@ LAYERS = (
 MAY_IMPORT = {
     room: {room}.union(*LAYERS[:depth]) for depth, layer in enumerate(LAYERS) for room in layer
 }
-WITHOUT_AVALANCHE = {"_version", "_lazy", "nn", "losses", "statistics", "metrics"}
+WITHOUT_AVALANCHE = {"_version", "_lazy"} | {"nn", "losses", "memory", "metrics", "statistics"}
 
 
 def imports(source: str) -> Iterator[str]:

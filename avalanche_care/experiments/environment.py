@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from avalanche_care._version import __version__
 
-__all__ = ["hardware", "versions"]
+__all__ = ["cpu_model", "hardware", "versions"]
 
 PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
@@ -43,7 +44,17 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
     kind = torch.device(device)
     return {
         "device": torch.cuda.get_device_name(kind) if kind.type == "cuda" else kind.type,
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def cpu_model() -> str:
+    """Name of the processor, where the system tells it; else its architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [n for n in info.read_text().splitlines() if n.startswith("model name")]
+        if names:
+            return names[0].partition(":")[2].strip()
+    return platform.processor() or platform.machine()
