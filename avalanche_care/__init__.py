@@ -24,6 +24,7 @@ _HOMES = {
     "memory": "",
     "metrics": "",
     "nn": "",
+    "offload": "",
     "plugins": "",
     "statistics": "",
     "strategies": "",

@@ -24,7 +24,8 @@ SOURCES = {
 
 LAYERS = (
     {"_version", "_lazy"},
-    {"nn", "losses", "memory", "metrics", "statistics"},
+    {"memory", "offload"},
+    {"nn", "losses", "metrics", "statistics"},
     {"benchmarks", "plugins"},
     {"strategies"},
     {"experiments"},
@@ -35,7 +36,7 @@ LAYERS = (
 MAY_IMPORT = {
     room: {room}.union(*LAYERS[:depth]) for depth, layer in enumerate(LAYERS) for room in layer
 }
-WITHOUT_AVALANCHE = {"_version", "_lazy"} | {"nn", "losses", "memory", "metrics", "statistics"}
+WITHOUT_AVALANCHE = {room for layer in LAYERS[:3] for room in layer}
 
 
 def imports(source: str) -> Iterator[str]:
@@ -79,6 +80,7 @@ def test_the_package_is_where_the_sources_are_read() -> None:
     [
         ("nn.vit", "from avalanche_care.nn.weights import build_vit", True),
         ("nn.vit", "import torch, timm", True),
+        ("nn.bank", "from avalanche_care.offload import Offload", True),
         ("nn.vit", "import torch, avalanche.core", False),
         ("nn.vit", "from avalanche.core import BasePlugin", False),
         ("nn.vit", "from avalanche_care import plugins", False),

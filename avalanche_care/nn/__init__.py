@@ -1,7 +1,8 @@
 """Plain PyTorch: the frozen ViT and everything that is plugged into it. Never imports avalanche."""
 
 from avalanche_care.nn.adapter import Adapter, Perceptron
-from avalanche_care.nn.brmoe import BRMoE, BRMoEConfig
+from avalanche_care.nn.brmoe import BRMoE
+from avalanche_care.nn.brmoe_config import BRMoEConfig
 from avalanche_care.nn.care import CaREFeatures, CaREModel
 from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.nn.heads import CosineHead, GrowingHead, LinearHead

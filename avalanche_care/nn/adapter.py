@@ -77,21 +77,6 @@ class Adapter(nn.Module):
         out: Tensor = self.scale * self.up(hidden)
         return out
 
-    def on_normalised(self, normalised: Tensor, *, cls_mask: Tensor | None = None) -> Tensor:
-        """Return the same as :meth:`forward`, from tokens that :func:`normalise` has seen.
-
-        Args:
-            normalised: (B, N, D).
-            cls_mask: dropout mask to use for row 0, (B, r); None: draw it like any other.
-        """
-        folded = self.fold()
-        hidden = F.relu(F.linear(normalised, folded.down_weight, folded.down_bias))  # (B, N, r)
-        if cls_mask is None:
-            hidden = F.dropout(hidden, self.dropout, self.training)
-        else:
-            hidden = hidden * token_mask(hidden, cls_mask, self.dropout)
-        return hidden @ folded.up_weight + folded.up_bias
-
     def fold(self) -> FoldedAdapter:
         """Return the equivalent adapter on normalised input; differentiable."""
         with torch.autocast(self.scale.device.type, enabled=False):
@@ -127,15 +112,3 @@ class Perceptron(nn.Module):
         """Return class logits (B, n_classes) for rows (B, D)."""
         logits: Tensor = self.linear(row if self.norm is None else self.norm(row))
         return logits
-
-
-def token_mask(hidden: Tensor, cls_mask: Tensor, dropout: float) -> Tensor:
-    """Return a dropout mask for all tokens whose CLS row is given.
-
-    Args:
-        hidden: (B, N, H), gives the shape.
-        cls_mask: the mask already drawn for row 0, (B, H).
-        dropout: probability for the other rows.
-    """
-    rest = F.dropout(torch.ones_like(hidden[:, 1:]), dropout)  # (B, N - 1, H)
-    return torch.cat([cls_mask[:, None].to(rest.dtype), rest], 1)

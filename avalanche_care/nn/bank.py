@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avalanche_care.nn.adapter import FoldedAdapter, token_mask
+from avalanche_care.nn.adapter import FoldedAdapter
 from avalanche_care.nn.growing import GrowingModule, overwrite_tail
+from avalanche_care.nn.units import Units
+from avalanche_care.offload import Offload
 
 
 class ExpertBank(GrowingModule):
@@ -16,6 +21,11 @@ class ExpertBank(GrowingModule):
     Args:
         dim: width D of the tokens.
         bottleneck: hidden width r.
+        dtype: what the weights are stored in, whatever the module is converted to; None: like any
+            other module. They are converted where they are used.
+        offload: where the weights live; None: on the module's device. Only what a forward pass
+            needs is brought to the device then.
+        name: tells this bank from others in the same store.
     """
 
     down_weight: Tensor  # (T, r, D)
@@ -23,12 +33,23 @@ class ExpertBank(GrowingModule):
     up_weight: Tensor  # (T, r, D)
     up_bias: Tensor  # (T, D)
 
-    def __init__(self, dim: int, bottleneck: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        bottleneck: int,
+        *,
+        dtype: torch.dtype | None = None,
+        offload: Offload | None = None,
+        name: str = "bank",
+    ) -> None:
         super().__init__()
-        self.register_buffer("down_weight", torch.zeros(0, bottleneck, dim))
-        self.register_buffer("down_bias", torch.zeros(0, bottleneck))
-        self.register_buffer("up_weight", torch.zeros(0, bottleneck, dim))
-        self.register_buffer("up_bias", torch.zeros(0, dim))
+        self.dtype = dtype
+        self.offload = offload
+        self.name = name
+        self.register_buffer("down_weight", torch.zeros(0, bottleneck, dim, dtype=dtype))
+        self.register_buffer("down_bias", torch.zeros(0, bottleneck, dtype=dtype))
+        self.register_buffer("up_weight", torch.zeros(0, bottleneck, dim, dtype=dtype))
+        self.register_buffer("up_bias", torch.zeros(0, dim, dtype=dtype))
 
     @property
     def tasks(self) -> int:
@@ -44,6 +65,20 @@ class ExpertBank(GrowingModule):
         """Make room for one more expert, to be filled by :meth:`write_last`."""
         for name in FoldedAdapter._fields:
             self.append_rows(name, 1)
+
+    def append_rows(self, name: str, rows: int) -> None:
+        """Add rows of zeros to a buffer, where it lives."""
+        if self.offload is None:
+            super().append_rows(name, rows)
+        else:
+            grown = self.offload.grow(f"{self.name}.{name}", getattr(self, name), rows)
+            setattr(self, name, grown)
+
+    def sized(self, name: str, old: Tensor, shape: torch.Size) -> Tensor:
+        """Return a tensor of that shape, where the bank lives."""
+        if self.offload is None:
+            return super().sized(name, old, shape)
+        return self.offload.put(f"{self.name}.{name}", torch.zeros(shape, dtype=old.dtype))
 
     @torch.no_grad()
     def write_last(self, expert: FoldedAdapter) -> None:
@@ -61,8 +96,9 @@ class ExpertBank(GrowingModule):
         Returns:
             (B, visible, r), before dropout.
         """
-        weight = self.down_weight[:visible].flatten(0, 1)  # (visible * r, D)
-        hidden = F.relu(F.linear(normalised_cls, weight, self.down_bias[:visible].flatten()))
+        weight = self.down_weight[:visible].flatten(0, 1).to(normalised_cls)  # (visible * r, D)
+        bias = self.down_bias[:visible].flatten().to(normalised_cls)
+        hidden = F.relu(F.linear(normalised_cls, weight, bias))
         return hidden.unflatten(1, (visible, self.bottleneck))
 
     def hidden_of(self, normalised_cls: Tensor, experts: Tensor) -> Tensor:
@@ -75,52 +111,52 @@ class ExpertBank(GrowingModule):
         Returns:
             (B, M, r), before dropout.
         """
-        weight = self.down_weight[experts]  # (B, M, r, D)
+        weight = self._rows("down_weight", experts).to(normalised_cls)  # (B, M, r, D)
         product = (weight @ normalised_cls[:, None, :, None])[..., 0]  # (B, M, r)
-        return F.relu(product + self.down_bias[experts])
+        return F.relu(product + self._rows("down_bias", experts).to(normalised_cls))
 
-    def mix(
-        self,
-        normalised: Tensor,
-        weights: Tensor,
-        *,
-        at_most: int,
-        cls_mask: Tensor | None = None,
-        dropout: float = 0.0,
-    ) -> Tensor:
-        """Return the weighted sum of expert outputs on all tokens.
-
-        Each sample runs the ``at_most`` experts of largest weight, so the cost does not depend on
-        T. When that is all of them, gathering is pointless and one product over the stack is used.
+    def units(
+        self, experts: Tensor | None, gates: Tensor, masks: Tensor | None, like: Tensor
+    ) -> Units:
+        """Return the hidden units of experts.
 
         Args:
-            normalised: normalised tokens, (B, N, D).
-            weights: gate of every expert, (B, T'), T' <= T.
-            at_most: upper bound on the number of gates in a row that are not zero.
-            cls_mask: dropout mask of the CLS row, (B, T', r), which routing has used; None: no
-                dropout.
-            dropout: probability for the other tokens' masks.
-
-        Returns:
-            (B, N, D).
+            experts: the indices that each sample has chosen, (B, S); None: the first S for all.
+            gates: gate of each, (B, S).
+            masks: dropout masks of the CLS row, (B, S, r), or None.
+            like: gives type and device.
         """
-        experts = weights.shape[1]
-        if experts <= at_most:
-            down = self.down_weight[:experts].flatten(0, 1)  # (T' r, D), the same for all samples
-            hidden = F.linear(normalised, down, self.down_bias[:experts].flatten())
-            up = self.up_weight[:experts].flatten(0, 1)  # (T' r, D)
-            bias = weights @ self.up_bias[:experts]  # (B, D)
+        if experts is None:
+            tables = [getattr(self, name)[: gates.shape[1]] for name in FoldedAdapter._fields]
         else:
-            weights, chosen = weights.topk(at_most, dim=1)  # (B, S)
-            down = self.down_weight[chosen].flatten(1, 2)  # (B, S r, D)
-            down_bias = self.down_bias[chosen].flatten(1)  # (B, S r)
-            hidden = torch.baddbmm(down_bias[:, None], normalised, down.mT)  # (B, N, S r)
-            up = self.up_weight[chosen].flatten(1, 2)  # (B, S r, D)
-            bias = (weights[..., None] * self.up_bias[chosen]).sum(1)  # (B, D)
-            if cls_mask is not None:
-                cls_mask = cls_mask.gather(1, chosen[..., None].expand(-1, -1, self.bottleneck))
-        hidden = F.relu(hidden)  # (B, N, S r)
-        if cls_mask is not None:
-            hidden = hidden * token_mask(hidden, cls_mask.flatten(1), dropout)
-        gates = weights.repeat_interleave(self.bottleneck, dim=1)  # (B, S r)
-        return (hidden * gates[:, None]) @ up + bias[:, None]  # (B, N, D)
+            tables = [self._rows(name, experts) for name in FoldedAdapter._fields]
+        folded = FoldedAdapter(*(table.to(like) for table in tables))  # (S, ...) or (B, S, ...)
+        bias = (gates[..., None].to(like.dtype) * folded.up_bias).sum(1)  # (B, D)
+        return Units(
+            folded.down_weight.flatten(-3, -2),  # (S r, D) or (B, S r, D)
+            folded.down_bias.flatten(-2),
+            folded.up_weight.flatten(-3, -2),
+            gates.repeat_interleave(self.bottleneck, dim=1),  # (B, S r)
+            bias,
+            None if masks is None else masks.flatten(1),
+        )
+
+    def _rows(self, name: str, index: Tensor) -> Tensor:
+        """Return rows of a table on the device of the index."""
+        table: Tensor = getattr(self, name)
+        if table.device == index.device:
+            return table[index]
+        needed, place = index.unique(return_inverse=True)
+        return table[needed.to(table.device)].to(index.device)[place]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Convert or move the buffers, except in what ``dtype`` and ``offload`` hold fast."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():
+            moved = self._buffers[name]
+            if self.offload is not None:
+                self._buffers[name] = buffer
+            elif self.dtype is not None and moved is not None:
+                self._buffers[name] = moved.to(self.dtype)
+        return self

@@ -7,71 +7,30 @@ differ, the released code is followed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from avalanche_care.nn.adapter import Adapter, Perceptron, normalise
+from avalanche_care.nn.adapter import Adapter, FoldedAdapter, Perceptron, normalise
 from avalanche_care.nn.bank import ExpertBank
-from avalanche_care.nn.routing import RoutingTable
+from avalanche_care.nn.brmoe_config import BANK_DTYPES, BRMoEConfig
+from avalanche_care.nn.routing import RoutingTable, select_routers
+from avalanche_care.nn.units import Units, run_units
+from avalanche_care.offload import Offload
 
-ROUTING_INPUTS = ("expert", "block")
-EXPERT_INITS = ("mean", "fresh")
 
+class Mixture(NamedTuple):
+    """What each sample runs on its tokens, of the frozen experts and of the newest."""
 
-@dataclass(frozen=True)
-class BRMoEConfig:
-    """Sizes and switches of :class:`BRMoE`.
-
-    Attributes:
-        bottleneck: hidden width r of an expert.
-        shared_bottleneck: hidden width of the shared expert; 0 leaves it out (ablation).
-        top_m: number M of routers that the class perceptrons select.
-        top_k: number K of experts that each selected router mixes.
-        dropout: on the hidden units of experts in training.
-        routing_input: what perceptrons and routers read. ``"expert"``: the CLS row of their own
-            expert's output (the released code; 0.53 points better in the paper's table 15).
-            ``"block"``: the CLS row of the block's input (the paper's section 3.3 and figure 2);
-            router storage then grows by D + 1 instead of r + 2 numbers per expert and router.
-        perceptron_norm: a LayerNorm before each perceptron's linear layer, as released. False: the
-            linear layer alone, as the paper says.
-        expert_init: where expert t >= 2 starts. ``"mean"``: at the mean of experts 0 to t - 2, as
-            released. ``"fresh"``: anew; the paper mentions no other initialisation.
-        frozen_dropout: frozen experts keep their dropout in training, which makes routing noisy, as
-            released. False: only the newest and the shared expert have dropout.
-        normalised_entropy: divide each entropy by the log of the number of classes, so that
-            perceptrons of large and small tasks compete evenly. Neither paper nor release does.
-    """
-
-    bottleneck: int = 16
-    shared_bottleneck: int = 64
-    top_m: int = 2
-    top_k: int = 3
-    dropout: float = 0.1
-    routing_input: str = "expert"
-    perceptron_norm: bool = True
-    expert_init: str = "mean"
-    frozen_dropout: bool = True
-    normalised_entropy: bool = False
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"{name} must be at least {least}, got {getattr(self, name)}"
-            for name, least in (
-                ("bottleneck", 1), ("shared_bottleneck", 0), ("top_m", 1), ("top_k", 1)
-            )
-            if getattr(self, name) < least
-        ]  # fmt: skip
-        if not 0 <= self.dropout < 1:
-            problems.append(f"dropout must be in [0, 1), got {self.dropout}")
-        for name, allowed in (("routing_input", ROUTING_INPUTS), ("expert_init", EXPERT_INITS)):
-            if getattr(self, name) not in allowed:
-                problems.append(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        if problems:
-            raise ValueError("; ".join(problems))
+    experts: Tensor | None  # of the bank, (B, S); None: the first S for everyone
+    gates: Tensor  # (B, S)
+    masks: Tensor | None  # dropout masks of the CLS row, (B, S, r)
+    newest_gate: Tensor | None  # (B,), if the newest expert runs from its parameters
+    newest_mask: Tensor | None  # (B, r)
 
 
 class BRMoE(nn.Module):
@@ -89,6 +48,8 @@ class BRMoE(nn.Module):
     Args:
         dim: width D of the tokens.
         config: sizes and switches.
+        offload: where the bank lives; None: on the layer's device.
+        name: tells this layer from others with the same ``offload``.
     """
 
     expert: Adapter
@@ -96,13 +57,26 @@ class BRMoE(nn.Module):
     perceptron: Perceptron
     shared: Adapter | None
 
-    def __init__(self, dim: int, config: BRMoEConfig | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        config: BRMoEConfig | None = None,
+        *,
+        offload: Offload | None = None,
+        name: str = "brmoe",
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.config = config = config or BRMoEConfig()
         width = config.shared_bottleneck
         self.shared = Adapter(dim, width, dropout=config.dropout) if width else None
-        self.bank = ExpertBank(dim, config.bottleneck)
+        self.bank = ExpertBank(
+            dim,
+            config.bottleneck,
+            dtype=BANK_DTYPES[config.bank_dtype],
+            offload=offload,
+            name=name,
+        )
         self.routing = RoutingTable(
             dim,
             config.bottleneck,
@@ -113,6 +87,7 @@ class BRMoE(nn.Module):
         self.expert_sum = Adapter(dim, config.bottleneck).requires_grad_(False)
         for total in self.expert_sum.parameters():
             nn.init.zeros_(total)
+        self._folded_version: tuple[Any, ...] | None = None
 
     @property
     def tasks(self) -> int:
@@ -150,7 +125,7 @@ class BRMoE(nn.Module):
         self._refresh_newest()
 
     def _new_triplet(self, n_experts: int, n_classes: int) -> None:
-        like = self.bank.up_bias
+        like = self.routing.router_bias
         config = self.config
         self.expert = Adapter(self.dim, config.bottleneck, dropout=config.dropout).to(like)
         self.perceptron = Perceptron(self.dim, n_classes, norm=config.perceptron_norm).to(like)
@@ -165,20 +140,52 @@ class BRMoE(nn.Module):
             self._new_triplet(len(router), len(classes))  # filled by the children's own loading
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def _newest_version(self) -> tuple[Any, ...] | None:
+        """Return what changes whenever the newest triplet does; None if that cannot be told."""
+        triplet = [*self.expert.parameters(), *self.perceptron.parameters()]
+        triplet += self.router.parameters()
+        if any(p.is_inference() for p in triplet):
+            return None
+        return tuple((id(p), p._version) for p in triplet)
+
     @torch.no_grad()
     def _refresh_newest(self) -> None:
-        folded = self.expert.fold()
-        self.bank.write_last(folded)
-        self.routing.write_last(folded, self.perceptron, self.router)
+        """Fold the newest triplet into the last rows, unless they hold it as it is."""
+        version = self._newest_version()
+        if version is None or version != self._folded_version:
+            folded = self.expert.fold()
+            self.bank.write_last(folded)
+            self.routing.write_last(folded, self.perceptron, self.router)
+            self._folded_version = version
 
-    def forward(self, h: Tensor, *, task: int | None = None) -> tuple[Tensor, Tensor | None]:
+    def train(self, mode: bool = True) -> BRMoE:
+        """Set the mode; see ``nn.Module.train``."""
+        self._folded_version = None  # what was written through .data has no version
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self._folded_version = None
+        return super()._apply(fn, recurse)
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        if self.tasks:
+            self._refresh_newest()
+        super()._save_to_state_dict(*args)
+
+    def forward(
+        self, h: Tensor, *, task: int | Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the residual of the mixture, and the logits of the perceptron of ``task``.
+
+        For the backward pass only ``h`` and the routing are kept; the mixture is computed again
+        then, which costs less than the memory traffic of keeping it.
 
         Args:
             h: tokens before the block's second LayerNorm, CLS in row 0, (B, N, D).
             task: task index: only triplets 0 to ``task`` take part and router ``task`` is always
-                selected (the path of training and of class statistics). None: all triplets
-                compete (the path of inference).
+                selected (the path of training and of class statistics). A tensor (B,) of indices
+                gives each sample its own, which trains nothing and returns no logits. None: all
+                triplets compete (the path of inference).
 
         Returns:
             The residual, (B, N, D), and the logits (B, classes of ``task``), None without ``task``.
@@ -187,30 +194,40 @@ class BRMoE(nn.Module):
             RuntimeError: if the layer has no task yet.
             ValueError: if ``task`` is not one of its tasks.
         """
-        self._visible(task)
+        visible = self._visible(task)
         # The newest triplet runs from its parameters when somebody may differentiate.
-        live = torch.is_grad_enabled() and task in (None, self.tasks - 1)
-        normalised = normalise(h)  # (B, N, D)
+        grad = torch.is_grad_enabled()
+        live = grad and not isinstance(task, Tensor) and visible == self.tasks
         with torch.autocast(h.device.type, enabled=False):  # routing decides in full precision
-            self._refresh_newest()
-            cls = h[:, 0].to(normalised.dtype)
-            gates, mask, logits = self._route(cls, normalised[:, 0], task, live=live)
-        out = self._mix(normalised, gates, mask, live=live)
-        if self.shared is not None:
-            out = out + self.shared.on_normalised(normalised)
+            if task is None or not live:
+                self._refresh_newest()  # else nothing of the last rows is used
+            cls = h[:, 0].to(self.routing.router_bias.dtype)  # (B, D)
+            gates, mask, logits = self._route(cls, normalise(cls), task, live=live)
+            mixture = self._narrow(gates, mask, live=live)
+        if not grad:
+            return self._mix(h, mixture, None), logits
+        out: Tensor = checkpoint(
+            self._mix,
+            h,
+            mixture,
+            self.expert if live else None,  # as it is now: by then another may be the newest
+            use_reentrant=False,
+            preserve_rng_state=mask is not None,
+        )
         return out, logits
 
-    def _visible(self, task: int | None) -> int:
+    def _visible(self, task: int | Tensor | None) -> int:
+        """Return how many triplets to look at."""
         if not self.tasks:
             raise RuntimeError("BRMoE has no task yet: call expand(n_classes) before forward")
-        if task is None:
+        if task is None or isinstance(task, Tensor):
             return self.tasks
         if not 0 <= task < self.tasks:
             raise ValueError(f"task must be in [0, {self.tasks}), got {task}")
         return task + 1
 
     def _route(
-        self, cls: Tensor, normalised_cls: Tensor, task: int | None, *, live: bool
+        self, cls: Tensor, normalised_cls: Tensor, task: int | Tensor | None, *, live: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Decide from the CLS rows (B, D).
 
@@ -220,42 +237,47 @@ class BRMoE(nn.Module):
         """
         visible = self._visible(task)
         mask = self._draw_mask(normalised_cls, visible)
+        row = self._newest_row(cls, normalised_cls, mask) if live else None  # (B, D)
         with torch.no_grad():  # entropies only rank the routers: there is nothing to differentiate
             hidden = masked(self.bank.cls_hidden(normalised_cls, visible), mask)  # (B, V, r)
             every = self.routing.logits(hidden, cls, normalised_cls, visible)  # (B, classes)
-            selected = self._select(self._entropies(every, visible), task)  # (B, m)
-        logits = None if task is None else every[:, self.routing.classes_of(task)]
-        row = self._newest_row(cls, normalised_cls, mask) if live else None  # (B, D)
-        if row is not None and task is not None:
+            entropies = self._entropies(every, visible)  # (B, V)
+            selected, use = select_routers(entropies, task, self.config.top_m)  # (B, m)
+        logits = every[:, self.routing.classes_of(task)] if isinstance(task, int) else None
+        if row is not None and logits is not None:
             logits = self.perceptron(row)
         if visible == 1:
             return cls.new_ones(len(cls), 1), mask, logits
 
         own_mask = None if mask is None else mask.gather(1, rows_like(selected, mask))
         hidden = masked(self.bank.hidden_of(normalised_cls, selected), own_mask)  # (B, m, r)
-        scores = self.routing.scores(selected, hidden, cls, visible)  # (B, m, V)
-        if row is not None:
-            newest = (selected == self.tasks - 1)[..., None]  # (B, m, 1)
-            scores = torch.where(newest, self.router(row)[:, None], scores)
-        best, experts = scores.topk(min(self.config.top_k, visible), dim=-1)  # (B, m, K)
-        gates = scores.new_zeros(len(cls), visible)
-        gates = gates.scatter_add(1, experts.flatten(1), best.softmax(-1).flatten(1))
-        return gates, mask, logits
+        with torch.no_grad():  # which experts: all scores
+            everyone = torch.arange(visible, device=cls.device)
+            scores = self._scores(selected, everyone, hidden, cls, row)  # (B, m, V)
+            experts = scores.topk(min(self.config.top_k, visible), dim=-1).indices  # (B, m, K)
+        scores = self._scores(selected, experts, hidden, cls, row)  # what to differentiate: a few
+        share = scores.softmax(-1)  # (B, m, K)
+        if use is not None:
+            share = share * use[..., None]
+        gates = share.new_zeros(len(cls), visible)
+        return gates.scatter_add(1, experts.flatten(1), share.flatten(1)), mask, logits
+
+    def _scores(
+        self, selected: Tensor, experts: Tensor, hidden: Tensor, cls: Tensor, row: Tensor | None
+    ) -> Tensor:
+        """Return the selected routers' scores, the newest router's from ``row`` if there is one."""
+        scores = self.routing.scores(selected, experts, hidden, cls)  # (B, m, V)
+        if row is None:
+            return scores
+        newest = (selected == self.tasks - 1)[..., None]  # (B, m, 1)
+        own = self.router(row)[:, None].expand(-1, selected.shape[1], -1)  # (B, m, T)
+        return torch.where(newest, own.gather(-1, experts.expand_as(scores)), scores)
 
     def _entropies(self, logits: Tensor, visible: int) -> Tensor:
         entropies = self.routing.entropies(logits, visible)  # (B, V)
         if self.config.normalised_entropy:
             entropies = entropies / self.routing.class_counts(visible).clamp_min(2).log()
         return entropies
-
-    def _select(self, entropies: Tensor, task: int | None) -> Tensor:
-        """Return the routers in use (B, m); of equal entropies the older router wins."""
-        m = self.config.top_m
-        if task is None:
-            return entropies.argsort(dim=1, stable=True)[:, :m]
-        forced = torch.full((len(entropies), 1), task, device=entropies.device)
-        others = entropies[:, :task].argsort(dim=1, stable=True)[:, : m - 1]
-        return torch.cat([forced, others], 1)
 
     def _draw_mask(self, cls: Tensor, visible: int) -> Tensor | None:
         """Draw the CLS row's dropout masks; routing and output have to see the same ones."""
@@ -272,28 +294,59 @@ class BRMoE(nn.Module):
         """Return what the newest perceptron and router read, (B, D), differentiably."""
         if self.config.routing_input == "block":
             return cls
-        own_mask = None if mask is None else mask[:, -1]
-        return self.expert.on_normalised(normalised_cls[:, None], cls_mask=own_mask)[:, 0]
+        folded = self.expert.fold()
+        hidden = F.relu(F.linear(normalised_cls, folded.down_weight, folded.down_bias))  # (B, r)
+        if mask is not None:
+            hidden = hidden * mask[:, -1].clone()  # a view would keep all masks for backward
+        return hidden @ folded.up_weight + folded.up_bias
 
-    def _mix(self, normalised: Tensor, gates: Tensor, mask: Tensor | None, *, live: bool) -> Tensor:
-        """Return the gated sum of the experts' outputs on all tokens, (B, N, D)."""
-        frozen = gates.shape[1] - 1 if live else gates.shape[1]
-        keep = self.config.frozen_dropout
+    def _narrow(self, gates: Tensor, mask: Tensor | None, *, live: bool) -> Mixture:
+        """Cut the gates (B, V) and masks (B, V, r) down to the experts that each sample uses.
+
+        The result is all that the backward pass keeps of them, so its size does not grow with V.
+        """
+        newest_gate = gates[:, -1].clone() if live else None
+        newest_mask = mask[:, -1].clone() if live and mask is not None else None
+        frozen = gates[:, :-1] if live else gates
+        if mask is None or not self.config.frozen_dropout:
+            masks = None
+        else:
+            masks = mask[:, : frozen.shape[1]]
+        most = self.config.top_m * self.config.top_k
+        if frozen.shape[1] <= most:
+            return Mixture(None, frozen, masks, newest_gate, newest_mask)
+        frozen, experts = frozen.topk(most, dim=1)  # (B, M K)
+        if masks is not None:
+            masks = masks.gather(1, rows_like(experts, masks))
+        return Mixture(experts, frozen, masks, newest_gate, newest_mask)
+
+    def _mix(self, h: Tensor, mixture: Mixture, newest: Adapter | None) -> Tensor:
+        """Return the gated sum of the experts' outputs and the shared expert's.
+
+        Args:
+            h: tokens, (B, N, D).
+            mixture: what to run.
+            newest: the newest expert, if it runs from its parameters.
+
+        Returns:
+            (B, N, D).
+        """
+        normalised = normalise(h)
         parts = []
-        if live:
-            own_mask = None if mask is None else mask[:, -1]
-            own = self.expert.on_normalised(normalised, cls_mask=own_mask)
-            parts.append(own * gates[:, -1, None, None])
-        if frozen:
-            mixture = self.bank.mix(
-                normalised,
-                gates[:, :frozen],
-                at_most=self.config.top_m * self.config.top_k,
-                cls_mask=mask[:, :frozen] if mask is not None and keep else None,
-                dropout=self.config.dropout,
-            )
-            parts.append(mixture)
-        return parts[0] + parts[1] if len(parts) == 2 else parts[0]
+        if mixture.gates.shape[1]:
+            parts.append(self.bank.units(mixture.experts, mixture.gates, mixture.masks, normalised))
+        always: list[tuple[FoldedAdapter, Tensor, Tensor | None]] = []  # run for every sample
+        if newest is not None and mixture.newest_gate is not None:
+            always.append((newest.fold(), mixture.newest_gate, mixture.newest_mask))
+        if self.shared is not None:
+            mask = None
+            if self.training and self.config.dropout:
+                mask = h.new_ones(len(h), self.config.shared_bottleneck)
+                mask = F.dropout(mask, self.config.dropout)
+            always.append((self.shared.fold(), mixture.gates.new_ones(len(h)), mask))
+        if always:
+            parts.append(Units.of(always))
+        return run_units(normalised, parts, dropout=self.config.dropout)
 
 
 def masked(hidden: Tensor, mask: Tensor | None) -> Tensor:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from avalanche_care.nn.brmoe import BRMoE, BRMoEConfig
+from avalanche_care.nn.brmoe import BRMoE
+from avalanche_care.nn.brmoe_config import BRMoEConfig
 from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.nn.heads import CosineHead
 from avalanche_care.nn.vit import FrozenViT

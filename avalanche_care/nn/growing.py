@@ -20,12 +20,16 @@ class GrowingModule(nn.Module):
         old = getattr(self, name)
         setattr(self, name, torch.cat([old, old.new_zeros(rows, *old.shape[1:])]))
 
+    def sized(self, name: str, old: Tensor, shape: torch.Size) -> Tensor:
+        """Return a tensor of that shape to take the place of ``old``; its values do not matter."""
+        return old.new_empty(shape)
+
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         own = [*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)]
         for name, tensor in own:
             saved = state_dict.get(prefix + name)
             if saved is not None and saved.shape[1:] == tensor.shape[1:]:
-                empty = tensor.detach().new_empty(saved.shape)
+                empty = self.sized(name, tensor.detach(), saved.shape)
                 trains = tensor.requires_grad
                 is_parameter = name in self._parameters
                 setattr(self, name, nn.Parameter(empty, trains) if is_parameter else empty)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ class GrowingHead(GrowingModule):
     weight: nn.Parameter  # (C, D)
     labels: Tensor  # (C,)
     task_of: Tensor  # (C,)
+    _column_of: Tensor  # (highest label + 3,), not saved
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -32,13 +34,19 @@ class GrowingHead(GrowingModule):
         self.weight = nn.Parameter(torch.zeros(0, dim))
         self.register_buffer("labels", torch.zeros(0, dtype=torch.long))
         self.register_buffer("task_of", torch.zeros(0, dtype=torch.long))
+        self.register_buffer("_column_of", torch.zeros(0, dtype=torch.long), persistent=False)
         self._note_sizes()
 
     def _note_sizes(self) -> None:
-        """Keep what every step asks for out of the device's memory: reading it there is a wait."""
-        sizes = self.task_of.bincount().tolist()
-        self._ends = [sum(sizes[: task + 1]) for task in range(len(sizes))]
-        self._contiguous = self.labels.tolist() == list(range(self.n_classes))
+        """Work out once per task what every step asks for, so that no step waits for the device."""
+        labels = self.labels.tolist()
+        self._ends = list(accumulate(self.task_of.bincount().tolist()))
+        self._width = max(labels, default=-1) + 1
+        self._contiguous = labels == list(range(len(labels)))
+        # One entry more on either side stands for every label below 0 and above the highest.
+        table = self.labels.new_full((self._width + 2,), -1)
+        table[self.labels + 1] = torch.arange(len(labels), device=table.device)
+        self._column_of = table
 
     @property
     def n_classes(self) -> int:
@@ -120,8 +128,16 @@ class GrowingHead(GrowingModule):
         self.task_of = torch.cat([self.task_of, self.task_of.new_full((len(new),), task)])
         self._note_sizes()
 
+    def find(self, labels: Tensor) -> Tensor:
+        """Return the column of each label, -1 for labels not seen; the device is not waited for.
+
+        Args:
+            labels: any shape.
+        """
+        return self._column_of[labels.long().clamp(-1, self._width) + 1]
+
     def columns(self, labels: Tensor) -> Tensor:
-        """Return the column of each label.
+        """Return the column of each label; checking them waits for the device.
 
         Args:
             labels: any shape, all of them seen.
@@ -133,10 +149,8 @@ class GrowingHead(GrowingModule):
             raise ValueError(
                 "this head has seen no class yet: expected an experience before labels"
             )
-        order = self.labels.argsort()
-        place = torch.searchsorted(self.labels[order], labels).clamp_max(self.n_classes - 1)
-        columns = order[place]
-        unknown = self.labels[columns] != labels
+        columns = self.find(labels)
+        unknown = columns < 0
         if unknown.any():
             raise ValueError(
                 f"labels {sorted(set(labels[unknown].tolist()))} are not among the "
@@ -156,7 +170,7 @@ class GrowingHead(GrowingModule):
         if self._contiguous:
             return scores
         lowest = torch.finfo(scores.dtype).min
-        out = scores.new_full((len(scores), int(self.labels.max()) + 1), lowest)
+        out = scores.new_full((len(scores), self._width), lowest)
         out[:, self.labels] = scores
         return out
 

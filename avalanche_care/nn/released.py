@@ -17,7 +17,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from avalanche_care.nn.brmoe import BRMoEConfig
+from avalanche_care.nn.brmoe_config import BRMoEConfig
 from avalanche_care.nn.care import CaREModel
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.nn.weight_files import read_state

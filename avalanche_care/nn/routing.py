@@ -23,6 +23,9 @@ from avalanche_care.nn.growing import GrowingModule, overwrite_tail
 ENTROPY_FLOOR = 1e-10
 """Added inside the logarithm of the entropy, as in the released code."""
 
+GATHERED = 2**22
+"""Numbers of router rows gathered at once, which bounds memory (16 MiB in float32)."""
+
 
 class RoutingTable(GrowingModule):
     """Perceptrons and routers of all tasks of one block, folded and stacked.
@@ -147,23 +150,34 @@ class RoutingTable(GrowingModule):
         p = unnormalised / total.gather(1, task)
         return empty.scatter_add(1, task, -p * (p + ENTROPY_FLOOR).log())
 
-    def scores(self, selected: Tensor, hidden: Tensor, cls: Tensor, visible: int) -> Tensor:
-        """Return what the selected routers say of the experts, -inf for experts they do not know.
+    def scores(self, selected: Tensor, experts: Tensor, hidden: Tensor, cls: Tensor) -> Tensor:
+        """Return what the selected routers say of some experts, -inf of those they do not know.
 
         Args:
             selected: router indices, (B, M).
+            experts: expert indices, (B, M, V), or (V,) for all routers alike.
             hidden: CLS activations of the selected routers' own experts, (B, M, r).
             cls: CLS row of the block's input, (B, D).
-            visible: number of experts to score.
 
         Returns:
-            (B, M, visible).
+            (B, M, V).
         """
-        expert = torch.arange(visible, device=selected.device)
-        known = expert <= selected[..., None]  # (B, M, visible)
-        row = selected * (selected + 1) // 2  # (B, M)
-        row = row[..., None] + torch.minimum(expert, selected[..., None])  # (B, M, visible)
-        features = with_one(hidden) if self.by_expert else cls[:, None].expand(-1, len(row[0]), -1)
+        features = with_one(hidden) if self.by_expert else cls[:, None].expand(*selected.shape, -1)
+        experts = experts.expand(*selected.shape, -1)
+        # The rows are gathered for a few samples at a time: (B, M, V, D) of them can be large.
+        step = max(1, GATHERED // (experts[0].numel() * features.shape[-1]))
+        parts = [
+            self._scores(s, e, z)
+            for s, e, z in zip(
+                selected.split(step), experts.split(step), features.split(step), strict=True
+            )
+        ]
+        return torch.cat(parts)
+
+    def _scores(self, selected: Tensor, experts: Tensor, features: Tensor) -> Tensor:
+        known = experts <= selected[..., None]  # (b, M, V)
+        row = (selected * (selected + 1) // 2)[..., None]  # (b, M, 1)
+        row = row + torch.minimum(experts, selected[..., None])  # (b, M, V)
         scores = (self.router_weight[row] @ features[..., None])[..., 0] + self.router_bias[row]
         return scores.masked_fill(~known, -torch.inf)
 
@@ -171,3 +185,32 @@ class RoutingTable(GrowingModule):
 def with_one(hidden: Tensor) -> Tensor:
     """Append a constant one to the last axis: (..., r) to (..., r + 1)."""
     return torch.cat([hidden, hidden.new_ones(*hidden.shape[:-1], 1)], -1)
+
+
+def select_routers(
+    entropies: Tensor, task: int | Tensor | None, m: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return the routers in use: those whose perceptrons are most certain.
+
+    Of equal entropies the older router wins.
+
+    Args:
+        entropies: of each perceptron, (B, V).
+        task: router that is always selected, the others come from before it; one for all or one
+            per sample, (B,). None: all compete.
+        m: how many at most.
+
+    Returns:
+        Indices (B, m), and a mask (B, m) of those that count; None if all do.
+    """
+    if task is None:
+        return entropies.argsort(dim=1, stable=True)[:, :m], None
+    if not isinstance(task, Tensor):
+        forced = torch.full((len(entropies), 1), task, device=entropies.device)
+        others = entropies[:, :task].argsort(dim=1, stable=True)[:, : m - 1]
+        return torch.cat([forced, others], 1), None
+    forced = task[:, None]  # (B, 1)
+    later = torch.arange(entropies.shape[1], device=task.device) >= forced  # (B, V)
+    ranked, others = entropies.masked_fill(later, torch.inf).sort(dim=1, stable=True)
+    use = torch.cat([torch.ones_like(forced, dtype=torch.bool), ranked[:, : m - 1] < torch.inf], 1)
+    return torch.cat([forced, others[:, : m - 1]], 1), use

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from avalanche_care.nn.brmoe import BRMoEConfig
+from avalanche_care.nn.brmoe_config import BRMoEConfig
 from avalanche_care.plugins.alignment import DECAYS
 from avalanche_care.plugins.ema import RULES
 from avalanche_care.statistics import COVARIANCES

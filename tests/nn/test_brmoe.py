@@ -11,6 +11,7 @@ from golden import assert_close
 from torch import nn
 
 from avalanche_care.nn import Adapter, BRMoE, BRMoEConfig
+from avalanche_care.nn.routing import select_routers
 
 SMALL = {"bottleneck": 4, "shared_bottleneck": 6, "dropout": 0.0}
 
@@ -137,11 +138,15 @@ def test_gate_mass_and_reach(top_m: int, top_k: int) -> None:
 
 
 def test_selected_routers() -> None:
-    layer = BRMoE(24, BRMoEConfig(**SMALL))  # type: ignore[arg-type]
     entropies = torch.tensor([[0.3, 0.1, 0.5, 0.2], [0.2, 0.2, 0.1, 0.9]])
-    assert layer._select(entropies, None).tolist() == [[1, 3], [2, 0]]
-    assert layer._select(entropies, 3).tolist() == [[3, 1], [3, 2]]
-    assert layer._select(entropies, 0).tolist() == [[0], [0]]
+    for task, expected in ((None, [[1, 3], [2, 0]]), (3, [[3, 1], [3, 2]]), (0, [[0], [0]])):
+        selected, use = select_routers(entropies, task, 2)
+        assert selected.tolist() == expected
+        assert use is None
+    selected, use = select_routers(entropies, torch.tensor([3, 0]), 2)
+    assert use is not None
+    assert [selected[0].tolist(), use.tolist()] == [[3, 1], [[True, True], [True, False]]]
+    assert selected[1, 0] == 0
 
 
 def test_expert_initialisation_skips_the_previous_one() -> None:
@@ -259,15 +264,13 @@ def test_frozen_experts_keep_dropout_in_training() -> None:
 
 
 def test_frozen_dropout_can_be_switched_off() -> None:
-    model = grown([3] * 8, dropout=0.5, frozen_dropout=False)
+    model = grown([3] * 8, dropout=0.5, frozen_dropout=False, shared_bottleneck=0)
     h = torch.randn(64, 4, 24, dtype=torch.float64)
     quiet = model.layer.eval()(h, task=6)[0]
     model.layer.train()
-    assert model.layer.shared is not None
-    model.layer.shared.eval()
     with torch.no_grad():
         assert torch.equal(model.layer(h, task=6)[0], quiet)  # all of 0 .. 6 are frozen
-        assert not torch.equal(model.layer(h)[0], model.layer(h)[0])  # expert 7 is not
+    assert not torch.equal(model.layer(h, task=7)[0], model.layer(h, task=7)[0])  # 7 is not
 
 
 def test_two_forwards_then_one_backward() -> None:
