@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +47,35 @@ def attention_with_prefix(attn: Any, x: Tensor, prefix: Prefix) -> Tensor:
     return attn.proj_drop(attn.proj(out))
 
 
-def run_block(block: Any, x: Tensor, branch: Branch | None, prefix: Prefix | None) -> Tensor:
+def attention_part(block: Any, x: Tensor, prefix: Prefix | None = None) -> Tensor:
+    """Run the first half of a block: ``h = x + Attn(LN1 x)``, (B, N, D)."""
+    y = block.norm1(x)
+    y = block.attn(y) if prefix is None else attention_with_prefix(block.attn, y, prefix)
+    return x + block.drop_path1(block.ls1(y))
+
+
+def mlp_part(block: Any, h: Tensor) -> Tensor:
+    """Run the second half of a block: ``h + MLP(LN2 h)``, (B, N, D)."""
+    return h + block.drop_path2(block.ls2(block.mlp(block.norm2(h))))
+
+
+class Halves(NamedTuple):
+    """The two halves of a block, as they are or compiled."""
+
+    attention: Callable[[Any, Tensor, Prefix | None], Tensor] = attention_part
+    mlp: Callable[[Any, Tensor], Tensor] = mlp_part
+
+
+PLAIN = Halves()
+
+
+def run_block(
+    block: Any,
+    x: Tensor,
+    branch: Branch | None = None,
+    prefix: Prefix | None = None,
+    halves: Halves = PLAIN,
+) -> Tensor:
     """Run one block; without a plug it is timm's own forward, bit for bit.
 
     Args:
@@ -54,6 +83,7 @@ def run_block(block: Any, x: Tensor, branch: Branch | None, prefix: Prefix | Non
         x: block input, (B, N, D).
         branch: a branch beside the MLP, or None; reads ``h = x + Attn(LN1 x)``.
         prefix: ``(k, v)``, each (B, L, D), or None.
+        halves: what to run where the block is taken apart.
 
     Returns:
         ``h + MLP(LN2 h) + branch(h)``, (B, N, D).
@@ -61,10 +91,8 @@ def run_block(block: Any, x: Tensor, branch: Branch | None, prefix: Prefix | Non
     Raises:
         ValueError: the branch changes the shape.
     """
-    if branch is None and prefix is None:
+    if branch is None and prefix is None and halves is PLAIN:
         return block(x)
-    y = block.norm1(x)
-    y = block.attn(y) if prefix is None else attention_with_prefix(block.attn, y, prefix)
-    h = x + block.drop_path1(block.ls1(y))  # (B, N, D)
-    out = h + block.drop_path2(block.ls2(block.mlp(block.norm2(h))))
+    h = halves.attention(block, x, prefix)
+    out = halves.mlp(block, h)
     return out if branch is None else out + same_shape(branch(h), h, "parallel")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -13,7 +14,8 @@ from avalanche_care.nn.brmoe import BRMoE
 from avalanche_care.nn.brmoe_config import BRMoEConfig
 from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.nn.heads import CosineHead
-from avalanche_care.nn.vit import FrozenViT
+from avalanche_care.nn.vit import Begun, FrozenViT
+from avalanche_care.offload import Offload
 
 
 class CaREFeatures(NamedTuple):
@@ -35,6 +37,8 @@ class CaREModel(FrozenClassifier):
         backbone: the frozen ViT; its blocks must have the standard structure.
         config: of the BR-MoE layers.
         scale: s, what :meth:`forward` multiplies cosines with.
+        offload: where frozen experts live: ``"cpu"``, or a directory to keep them in files; None:
+            on the model's device. See :class:`avalanche_care.offload.Offload`.
 
     Example:
         >>> from avalanche_care.nn import CaREModel, FrozenViT
@@ -46,12 +50,19 @@ class CaREModel(FrozenClassifier):
     """
 
     def __init__(
-        self, backbone: FrozenViT, config: BRMoEConfig | None = None, *, scale: float = 20.0
+        self,
+        backbone: FrozenViT,
+        config: BRMoEConfig | None = None,
+        *,
+        scale: float = 20.0,
+        offload: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(backbone, CosineHead(backbone.embed_dim))
         self.config = config = config or BRMoEConfig()
+        store = None if offload is None else Offload(offload)
         self.blocks = nn.ModuleList(
-            BRMoE(backbone.embed_dim, config) for _ in range(backbone.depth)
+            BRMoE(backbone.embed_dim, config, offload=store, name=f"block{i}")
+            for i in range(backbone.depth)
         )
         self.scale = scale
 
@@ -114,33 +125,45 @@ class CaREModel(FrozenClassifier):
         """
         return self.head.in_label_order(self.scale * self.head(self.features(x)))
 
-    def iterative_scores(self, x: Tensor) -> Tensor:
+    def iterative_scores(self, x: Tensor, *, rows: int = 256) -> Tensor:
         """Return class scores by iterative prediction, as released for short sequences.
 
         Every task id is tried; per sample the most certain pass (lowest entropy of its softmax) is
         kept, and the softmax of the pass without task id is added. The paper does not mention it.
 
+        The passes share the embedding and block 0, and several task ids go through the rest as one
+        batch. None can be left out: a later task id may be more certain than all before, since no
+        bound on its entropy is known before the pass (only exactly zero could not be undercut).
+
         Args:
             x: images, (B, C, H, W).
+            rows: images times task ids in one batch, which bounds memory.
 
         Returns:
             The mean of the two softmaxes, a probability per class in column order, (B, C).
         """
-        best = lowest = torch.empty(0)
-        for task in range(self.tasks):
-            p = (self.scale * self.head(self.features(x, task=task))).softmax(1)  # (B, C)
-            entropy = torch.special.entr(p).sum(1)  # (B,)
-            if task == 0:
-                best, lowest = p, entropy
-                continue
-            better = entropy < lowest
-            best = torch.where(better[:, None], p, best)
-            lowest = torch.where(better, entropy, lowest)
-        single = (self.scale * self.head(self.features(x))).softmax(1)
+        begun = self.backbone.begin(x)
+        single = best = self._probabilities(begun, None)  # (B, C)
+        lowest = single.new_full((len(x),), torch.inf)
+        for tasks in torch.arange(self.tasks, device=x.device).split(max(1, rows // len(x))):
+            task_of_row = tasks.repeat_interleave(len(x))  # (t B,)
+            p = self._probabilities(begun.repeat(len(tasks)), task_of_row)  # (t B, C)
+            for candidate in p.unflatten(0, (len(tasks), len(x))):  # (B, C)
+                entropy = torch.special.entr(candidate).sum(1)  # (B,)
+                better = entropy < lowest
+                best = torch.where(better[:, None], candidate, best)
+                lowest = torch.where(better, entropy, lowest)
         return (best + single) / 2
 
+    def _probabilities(self, begun: Begun, task: Tensor | None) -> Tensor:
+        plugs = [partial(_residual, layer, task, None) for layer in self.layers()]
+        features = self.backbone.finish(begun, parallel=plugs)
+        return (self.scale * self.head(features)).softmax(1)
 
-def _residual(layer: BRMoE, task: int | None, logits: list[Tensor] | None, h: Tensor) -> Tensor:
+
+def _residual(
+    layer: BRMoE, task: int | Tensor | None, logits: list[Tensor] | None, h: Tensor
+) -> Tensor:
     """Run a layer as the backbone's parallel branch, and note its perceptron logits."""
     out, own = layer(h, task=task)
     if logits is not None and own is not None:

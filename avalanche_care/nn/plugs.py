@@ -44,7 +44,7 @@ def check_branches(
                 f"{name}[{i}]: expected a callable or None, got {type(branch).__name__}."
             )
         if branch is not None and name == "parallel":
-            _check_block(blocks[i], i, name)
+            check_block(blocks[i], i, name)
     return branches
 
 
@@ -74,7 +74,7 @@ def check_prefixes(
             checked.append(None)
             continue
         block: Any = blocks[i]
-        _check_block(block, i, "prefix")
+        check_block(block, i, "prefix")
         _check_attention(block.attn, i)
         checked.append(_split_prefix(pair, i, batch, block.attn.qkv.out_features // 3))
     return checked
@@ -162,7 +162,7 @@ def _check_attention(attn: nn.Module, index: int) -> None:
         )
 
 
-def _check_block(block: nn.Module, index: int, plug: str) -> None:
+def check_block(block: nn.Module, index: int, plug: str) -> None:
     """Refuse a block that does not compute timm's ``Block.forward``, which ``run_block`` opens."""
     if not isinstance(block, Block) or type(block).forward is not Block.forward:
         raise ValueError(

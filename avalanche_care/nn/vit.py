@@ -4,24 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from avalanche_care.nn.attention import run_block
+from avalanche_care.nn.attention import PLAIN, Halves, run_block
 from avalanche_care.nn.plugs import (
     Branch,
     Prefix,
+    check_block,
     check_branches,
     check_prefixes,
     same_shape,
     with_batch,
 )
+from avalanche_care.nn.vit_checks import check_images, check_vit, in_chans, num_heads
 from avalanche_care.nn.weights import BackboneInfo, build_vit, state_sha256
 
-__all__ = ["BackboneInfo", "FrozenViT"]
+__all__ = ["BackboneInfo", "Begun", "FrozenViT"]
+
+
+class Begun(NamedTuple):
+    """A forward pass that stands before what block 0 may have plugged in beside its MLP.
+
+    Attributes:
+        h: tokens that the branch reads, (B, N, D).
+        out: block 0's output without the branch, (B, N, D).
+    """
+
+    h: Tensor
+    out: Tensor
+
+    def repeat(self, times: int) -> Begun:
+        """Return the whole batch several times in a row, (times B, N, D)."""
+        return Begun(self.h.repeat(times, 1, 1), self.out.repeat(times, 1, 1))
 
 
 class FrozenViT(nn.Module):
@@ -64,15 +82,16 @@ class FrozenViT(nn.Module):
 
     def __init__(self, vit: VisionTransformer, *, info: BackboneInfo | None = None) -> None:
         super().__init__()
-        _check_vit(vit)
+        check_vit(vit)
         self.vit = vit
         self.embed_dim = int(vit.embed_dim)
         self.depth = len(vit.blocks)
-        self.num_heads = _num_heads(vit.blocks)
+        self.num_heads = num_heads(vit.blocks)
         self.img_size: tuple[int, int] = tuple(vit.patch_embed.img_size)
-        self.in_chans = _in_chans(vit.patch_embed)
+        self.in_chans = in_chans(vit.patch_embed)
         self.num_prefix_tokens = int(vit.num_prefix_tokens)
         self.info = info or BackboneInfo(type(vit).__name__, "module", state_sha256(vit))
+        self._halves = PLAIN
         self.requires_grad_(False)
         self.eval()
 
@@ -173,84 +192,76 @@ class FrozenViT(nn.Module):
         Raises:
             ValueError: as in :meth:`forward`.
         """
-        self._check_images(x)
+        check_images(x, self.vit, self.in_chans, self.img_size)
         vit: Any = self.vit
         parallel = check_branches(parallel, vit.blocks, "parallel")
         after = check_branches(after, vit.blocks, "after")
         prefix = check_prefixes(prefix, vit.blocks, x.shape[0])
-        x = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(x))))  # (B, N, D)
+        x = self._embed(x)
         if tokens is not None:
             extra = with_batch(tokens, "tokens", x.shape[0], self.embed_dim)
             n = self.num_prefix_tokens
             x = torch.cat([x[:, :n], extra.to(x.dtype), x[:, n:]], dim=1)  # (B, N + L, D)
         for i, block in enumerate(vit.blocks):
-            x = run_block(block, x, parallel[i], prefix[i])
+            x = run_block(block, x, parallel[i], prefix[i], self._halves)
             branch = after[i]
             if branch is not None:
                 x = x + same_shape(branch(x), x, f"after[{i}]")
         return vit.norm(x)
 
-    def _check_images(self, x: Tensor) -> None:
-        shape = tuple(x.shape)
-        if x.ndim != 4:
-            raise ValueError(
-                f"x: expected images (B, {self.in_chans}, height, width), got shape {shape}. "
-                "Add a batch dimension to a single image with x[None]."
-            )
-        if not x.is_floating_point():
-            raise ValueError(
-                f"x: expected floating point images, got {x.dtype}. Convert uint8 with "
-                "x.float() / 255 and normalise as the weights expect."
-            )
-        if x.shape[1] != self.in_chans:
-            hint = (
-                f"Turn grey-scale into colour with x.expand(-1, {self.in_chans}, -1, -1)."
-                if x.shape[1] == 1
-                else "Images must be channels first."
-            )
-            raise ValueError(f"x: expected {self.in_chans} channels, got shape {shape}. {hint}")
-        size = (x.shape[2], x.shape[3])
+    def _embed(self, x: Tensor) -> Tensor:
+        """Return the input of block 0, (B, N, D)."""
         vit: Any = self.vit
-        if not getattr(vit, "dynamic_img_size", False):
-            if size != self.img_size:
-                raise ValueError(
-                    f"x: expected images of {self.img_size[0]}x{self.img_size[1]} pixels, got "
-                    f"{size[0]}x{size[1]}. Resize them, or create the backbone with that img_size."
-                )
-        elif not getattr(vit.patch_embed, "dynamic_img_pad", False):
-            patch = vit.patch_embed.patch_size
-            if size[0] % patch[0] or size[1] % patch[1]:
-                raise ValueError(
-                    f"x: expected sides that are multiples of the patch size {tuple(patch)}, got "
-                    f"{size[0]}x{size[1]}. Resize or pad the images."
-                )
+        return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(x))))
 
+    def begin(self, x: Tensor) -> Begun:
+        """Run what is common to passes that differ in their parallel branches only.
 
-def _check_vit(vit: object) -> None:
-    """Refuse what timm's standard ViT forward pass does not serve."""
-    if not isinstance(vit, VisionTransformer):
-        raise ValueError(
-            f"expected a timm VisionTransformer, got {type(vit).__name__}. "
-            "Only plain vision transformers can be the backbone."
-        )
-    if type(vit).forward_features is not VisionTransformer.forward_features:
-        raise ValueError(
-            f"{type(vit).__name__} has its own forward_features, which the insertion points do "
-            "not follow. Use a ViT that keeps timm's."
-        )
-    if not vit.global_pool:
-        raise ValueError(
-            "the ViT has no pooling (global_pool=''), so it gives no feature vector. Build it "
-            "with global_pool='token' or 'avg'."
-        )
+        That is the embedding and all of block 0, to be gone on from with :meth:`finish`.
 
+        Args:
+            x: images, as in :meth:`forward`.
 
-def _num_heads(blocks: nn.Module) -> int:
-    """Heads of the first attention found; its place depends on the kind of block."""
-    with_heads: list[Any] = [m for m in blocks.modules() if hasattr(m, "num_heads")]
-    return int(with_heads[0].num_heads)
+        Raises:
+            ValueError: an input of another shape or type, or a block that cannot be taken apart.
+        """
+        check_images(x, self.vit, self.in_chans, self.img_size)
+        block = self.vit.blocks[0]
+        check_block(block, 0, "parallel")
+        h = self._halves.attention(block, self._embed(x), None)
+        return Begun(h, self._halves.mlp(block, h))
 
+    def finish(self, begun: Begun, *, parallel: Sequence[Branch]) -> Tensor:
+        """Return the pooled features of a pass that was begun.
 
-def _in_chans(patch_embed: nn.Module) -> int:
-    """Input channels of the first convolution (a hybrid ViT has a CNN in front)."""
-    return next(m.in_channels for m in patch_embed.modules() if isinstance(m, nn.Conv2d))
+        Args:
+            begun: from :meth:`begin`, perhaps repeated.
+            parallel: residual branches beside the MLPs, as in :meth:`forward`.
+
+        Returns:
+            features, (B, D), the same as :meth:`forward` gives.
+        """
+        vit: Any = self.vit
+        branches = check_branches(parallel, vit.blocks, "parallel")
+        x = begun.out
+        for i, (block, branch) in enumerate(zip(vit.blocks, branches, strict=True)):
+            if i:
+                x = run_block(block, x, branch, None, self._halves)
+            elif branch is not None:
+                x = x + same_shape(branch(begun.h), x, "parallel")
+        return vit.forward_head(vit.norm(x), pre_logits=True)
+
+    def compile_blocks(self, **options: Any) -> FrozenViT:
+        """Compile the blocks with ``torch.compile``: the same numbers up to rounding, faster.
+
+        Each half of a block is compiled once and serves all blocks. The first passes wait for the
+        compiler, and so does the first batch of another size.
+
+        Args:
+            options: of ``torch.compile``, such as ``mode="max-autotune-no-cudagraphs"``.
+
+        Returns:
+            itself.
+        """
+        self._halves = Halves(*(torch.compile(half, **options) for half in PLAIN))
+        return self

@@ -26,12 +26,12 @@ QUICK_CARE: dict[str, Any] = {
 }
 
 
-def tiny_vit(seed: int = 0) -> FrozenViT:
+def tiny_vit(seed: int = 0, *, depth: int = 2) -> FrozenViT:
     """Random weights, the same at every call; the global random state is left alone."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         vit = VisionTransformer(
-            img_size=16, patch_size=8, embed_dim=16, depth=2, num_heads=2, num_classes=0
+            img_size=16, patch_size=8, embed_dim=16, depth=depth, num_heads=2, num_classes=0
         )
         with torch.no_grad():  # timm's initial values are too small for the features to differ
             for parameter in vit.parameters():

@@ -1,0 +1,97 @@
+"""Iterative prediction: T + 1 passes that share what they can, beside T + 1 plain passes.
+
+    python benchmarks/iterative_prediction.py --csv benchmarks/results/iterative_prediction.csv
+
+CaRE's iterative prediction tries every task id on every image. ``CaREModel.iterative_scores`` runs
+the embedding and block 0 once for all task ids and puts several task ids into one batch; plain is
+one whole pass per task id. Both give the same scores, which is checked first. Multiply-adds are
+counted, seconds are taken in turns.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import measuring
+import timm
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from avalanche_care.nn import CaREModel, FrozenViT
+
+
+def plain(model: CaREModel, x: Tensor) -> Tensor:
+    """Return the scores of iterative prediction by one whole pass per task id, (B, C)."""
+    passes = [model.head(model.features(x, task=task)) for task in range(model.tasks)]
+    p = (model.scale * torch.stack(passes)).softmax(2)  # (T, B, C)
+    certain = torch.special.entr(p).sum(2).argmin(0)  # (B,)
+    single = model(x).softmax(1)  # (B, C)
+    return (p[certain, torch.arange(len(x), device=x.device)] + single) / 2
+
+
+def shared(model: CaREModel, x: Tensor) -> Tensor:
+    """Return the same, the common part computed once."""
+    return model.iterative_scores(x)
+
+
+def grown(arch: str, tasks: int, device: str) -> CaREModel:
+    """Return a model of random weights whose experts are not zero, 3 classes a task."""
+    model = CaREModel(FrozenViT(timm.create_model(arch, pretrained=False)))
+    for task in range(tasks):
+        model.expand(task, range(3 * task, 3 * task + 3))
+        for layer in model.layers():
+            torch.nn.init.normal_(layer.expert.scale)
+    return model.to(device).eval()
+
+
+def gmac(call: partial[Tensor]) -> float:
+    """Return the multiply-adds of a call, in thousand millions."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 2e9
+
+
+@torch.no_grad()
+def main() -> None:
+    """Measure for every number of tasks and every batch size."""
+    parser = measuring.parser(__doc__.splitlines()[0])
+    parser.add_argument("--arch", default="vit_tiny_patch16_224", help="timm architecture")
+    parser.add_argument("--tasks", type=measuring.numbers, default="10,20,60")
+    parser.add_argument("--batch", type=measuring.numbers, default="1,8")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    if options.quick:
+        options.tasks, options.batch, options.repeats = [5], [1, 4], 1
+    measuring.prepare(options)
+    rows = []
+    for tasks in options.tasks:
+        model = grown(options.arch, tasks, options.device)
+        for batch in options.batch:
+            x = torch.randn(batch, 3, *model.backbone.img_size, device=options.device)
+            torch.testing.assert_close(shared(model, x), plain(model, x), rtol=1e-3, atol=1e-4)
+            calls = {"plain": partial(plain, model, x), "shared": partial(shared, model, x)}
+            seconds = measuring.side_by_side(
+                calls, repeats=options.repeats, device=options.device, warm_up=0
+            )
+            macs = {name: gmac(call) / batch for name, call in calls.items()}
+            rows += [
+                {
+                    "implementation": name,
+                    "arch": options.arch,
+                    "tasks": tasks,
+                    "batch": batch,
+                    "gmac_per_image": macs[name],
+                    "seconds": seconds[name],
+                    "gmac_ratio": macs[name] / macs["plain"],
+                    "seconds_ratio": seconds[name] / seconds["plain"],
+                }
+                for name in calls
+            ]
+    measuring.print_table(rows)
+    if options.csv:
+        measuring.write_csv(options.csv, rows, options.device)
+
+
+if __name__ == "__main__":
+    main()
