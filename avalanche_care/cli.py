@@ -54,7 +54,34 @@ def build_parser() -> argparse.ArgumentParser:
     methods.set_defaults(run=_methods)
     benchmarks = commands.add_parser("benchmarks", help="list the benchmarks")
     benchmarks.set_defaults(run=_benchmarks)
+    _add_data_commands(commands.add_parser("data", help="prepare image data"))
     return parser
+
+
+def _add_data_commands(data: argparse.ArgumentParser) -> None:
+    commands = data.add_subparsers(required=True, metavar="COMMAND")
+    pack = commands.add_parser(
+        "pack",
+        help="decode an image folder once, into one file",
+        description="Packs a directory with one folder of images per class into one file of "
+        "uint8 pixels, which benchmarks take in place of the directory. Stopped at any moment, the "
+        "same command goes on where it was.",
+    )
+    pack.add_argument("folder", help="directory with one folder of images per class")
+    pack.add_argument("--out", required=True, help="file to make, such as data/train.pack")
+    pack.add_argument(
+        "--size", type=int, default=256, help="pixels of the shorter side; 0: unchanged (256)"
+    )
+    pack.add_argument("--workers", type=int, help="threads that decode (one per core)")
+    pack.add_argument("--force", action="store_true", help="replace the file if it is there")
+    pack.add_argument("--restart", action="store_true", help="do not go on with an unfinished file")
+    pack.add_argument("--skip-unreadable", action="store_true", help="leave out broken images")
+    pack.add_argument("--quiet", action="store_true", help="no progress bars")
+    pack.set_defaults(run=_data_pack)
+    verify = commands.add_parser("verify", help="read a packed file and check every image in it")
+    verify.add_argument("file", help="the packed file")
+    verify.add_argument("--quiet", action="store_true", help="no progress bar")
+    verify.set_defaults(run=_data_verify)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -87,6 +114,41 @@ def _benchmarks(args: argparse.Namespace) -> int:
 
     for name, description in available_benchmarks().items():
         print(f"{name:12} {description}")
+    return 0
+
+
+def _data_pack(args: argparse.Namespace) -> int:
+    from avalanche_care.benchmarks.pack import pack_folder
+
+    try:
+        images = pack_folder(
+            args.folder,
+            args.out,
+            size=args.size,
+            workers=args.workers,
+            force=args.force,
+            restart=args.restart,
+            skip_unreadable=args.skip_unreadable,
+            progress=not args.quiet,
+        )
+    except KeyboardInterrupt:
+        print("avalanche-care: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"{args.out}: {len(images):,} images of {len(images.classes):,} classes")
+    return 0
+
+
+def _data_verify(args: argparse.Namespace) -> int:
+    from avalanche_care.benchmarks.packed import PackedImages
+
+    images = PackedImages(args.file)
+    damaged = images.verify(progress=not args.quiet)
+    if damaged:
+        raise ValueError(
+            f"{len(damaged)} of {len(images)} images in {args.file} are damaged; copy the file or "
+            "pack the images again:\n- " + "\n- ".join(damaged)
+        )
+    print(f"{args.file}: {len(images):,} images of {len(images.classes):,} classes, all intact")
     return 0
 
 

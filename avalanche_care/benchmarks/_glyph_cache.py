@@ -17,9 +17,9 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib import ft2font
-from platformdirs import user_cache_dir
 from tqdm import tqdm
 
+from avalanche_care.benchmarks._cache import CACHE_VARIABLE, cache_directory
 from avalanche_care.benchmarks._glyph_choice import (
     TRAIN_FACES,
     own_test_faces,
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 
 TRAIN_PER_CLASS = 30
 TEST_PER_CLASS = 8
-CACHE_VARIABLE = "AVALANCHE_CARE_CACHE"
-"""Environment variable with the directory of the cache."""
 
 _FORMAT = 1  # raise it when anything about the images changes
 _PER_CLASS = TRAIN_PER_CLASS + TEST_PER_CLASS
@@ -83,12 +81,6 @@ def draw_class(code: int, renderer: GlyphRenderer) -> npt.NDArray[np.uint8]:
         for face, pose in zip(faces_of(code, renderer), poses_of(code), strict=True)
     ]
     return np.stack(drawn)
-
-
-def cache_directory(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Where the cache is: the argument, else `AVALANCHE_CARE_CACHE`, else the user's cache."""
-    chosen = cache_dir or os.environ.get(CACHE_VARIABLE) or user_cache_dir("avalanche_care")
-    return Path(chosen).expanduser()
 
 
 def cache_file_name() -> str:

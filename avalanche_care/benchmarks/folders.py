@@ -1,17 +1,25 @@
-"""A benchmark from two image directories, one folder per class in each."""
+"""A benchmark from training and test images: two directories, packed files, or one of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from torchvision import transforms
 from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms import InterpolationMode
 
+from avalanche_care.benchmarks.images import (
+    HALF,
+    class_folders,
+    default_eval_transform,
+    default_train_transform,
+    eval_resize,
+    image_folder,
+    load_image,
+    no_class_folders,
+)
+from avalanche_care.benchmarks.packed import PackedImages
 from avalanche_care.benchmarks.protocol import DEFAULT_SEED, Protocol
 from avalanche_care.benchmarks.scenario import CILBenchmark, class_incremental
 
@@ -22,82 +30,7 @@ __all__ = [
     "load_image",
 ]
 
-HALF = (0.5, 0.5, 0.5)  # mean and std that the AugReg ImageNet-21k weights were trained with
-
-
-def default_train_transform(
-    image_size: int = 224, mean: Sequence[float] = HALF, std: Sequence[float] = HALF
-) -> Callable[[Image.Image], Any]:
-    """The training transform of the PTM-based methods, with normalisation.
-
-    Random crop of 5 to 100 % of the area at an aspect ratio of 3:4 to 4:3 (bilinear), resized to
-    ``image_size``, and a horizontal flip every other time, as in PILOT and the released CaRE code.
-    Those feed most data sets without normalisation; here it is on, because the weights expect it.
-
-    Args:
-        image_size: Side of the square that the network sees, in pixels.
-        mean, std: Per channel (R, G, B), of pixels in [0, 1]. ``(0, 0, 0)`` and ``(1, 1, 1)``
-            switch the normalisation off.
-
-    Returns:
-        A transform from a PIL image to a float tensor, shape (3, image_size, image_size).
-    """
-    return transforms.Compose(
-        [
-            transforms.RandomResizedCrop(image_size, scale=(0.05, 1.0), ratio=(3 / 4, 4 / 3)),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(mean, std),
-        ]
-    )
-
-
-def default_eval_transform(
-    image_size: int = 224, mean: Sequence[float] = HALF, std: Sequence[float] = HALF
-) -> Callable[[Image.Image], Any]:
-    """The evaluation transform: resize by 256/224 (bicubic), centre crop, normalise.
-
-    Args:
-        image_size: Side of the square that the network sees, in pixels.
-        mean, std: As in :func:`default_train_transform`.
-
-    Returns:
-        A transform from a PIL image to a float tensor, shape (3, image_size, image_size).
-    """
-    return transforms.Compose(
-        [
-            transforms.Resize(
-                round(image_size * 256 / 224), interpolation=InterpolationMode.BICUBIC
-            ),
-            transforms.CenterCrop(image_size),
-            transforms.ToTensor(),
-            transforms.Normalize(mean, std),
-        ]
-    )
-
-
-def load_image(path: str) -> Image.Image:
-    """Read an image file as RGB; grey-scale is repeated over the channels.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The image, in mode RGB.
-
-    Raises:
-        ValueError: If the file cannot be decoded; the message names it.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (FileNotFoundError, PermissionError):
-        raise  # these name the file themselves, and it need not be corrupt
-    # Pillow's ways to say that a file is cut short, broken, or absurdly large.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"cannot read the image {path}: {error}; repair the file or remove it"
-        ) from error
+logger = logging.getLogger(__name__)
 
 
 def benchmark_from_folders(
@@ -111,15 +44,17 @@ def benchmark_from_folders(
     image_size: int = 224,
     mean: Sequence[float] = HALF,
     std: Sequence[float] = HALF,
+    cache_eval: bool | str | Path = False,
     name: str | None = None,
 ) -> CILBenchmark:
     """Make a class-incremental benchmark of your own images.
 
     The directories hold one folder of images per class, with the same folder names in both. Classes
-    are numbered in the sorted order of these names.
+    are numbered in the sorted order of these names. In place of a directory there may be the file
+    that ``avalanche-care data pack`` made of it: same classes, labels and order.
 
     Args:
-        train_dir, test_dir: The two directories.
+        train_dir, test_dir: The two directories, or packed files.
         protocol: Name such as ``"B100-Inc3"``, or a protocol made for as many classes.
         class_order_seed: Seed of the class order; None for the sorted order. Not used where
             ``protocol`` is not a name.
@@ -128,6 +63,9 @@ def benchmark_from_folders(
             settings that follow.
         image_size: Side of the square that the network sees, in pixels.
         mean, std: Normalisation per channel, of pixels in [0, 1].
+        cache_eval: Decode, resize and crop the test images once, now, and keep the crops in a file
+            in the user's cache (True) or in this directory. The network sees the same numbers. Only
+            with the default evaluation transform: of another one nobody knows which part is random.
         name: Name for tables and result files; the name of the directory above ``train_dir`` if
             left out.
 
@@ -135,37 +73,33 @@ def benchmark_from_folders(
         The benchmark, with ``class_names``.
 
     Raises:
-        FileNotFoundError: If a directory does not exist.
-        ValueError: If the directories hold no or different classes, a class has no image, or the
-            protocol does not fit the number of classes. A file that is no image is reported when it
-            is loaded.
+        FileNotFoundError: If a directory or file does not exist.
+        ValueError: If the directories hold no or different classes, a class has no image, the
+            protocol does not fit the number of classes, a packed file is damaged, or ``cache_eval``
+            comes with an ``eval_transform``. A file that is no image is reported when it is loaded,
+            which with ``cache_eval`` is now.
+        OSError: If the cache cannot be written.
     """
-    train_dir, test_dir = Path(train_dir), Path(test_dir)
-    classes = _common_classes(train_dir, test_dir)
-    if isinstance(protocol, str):
-        protocol = Protocol.parse(
-            protocol, n_classes=len(classes), class_order_seed=class_order_seed
-        )
-    elif protocol.total_classes != len(classes):
+    if cache_eval and eval_transform is not None:
         raise ValueError(
-            f"the protocol is for {protocol.total_classes} classes, but {train_dir} has "
-            f"{len(classes)}; build it with total_classes={len(classes)}"
+            "cache_eval keeps what the default evaluation transform crops, so it cannot be used "
+            "with an eval_transform; leave one of the two out"
         )
-    # Our transforms go to Avalanche, which keeps one for training and one for evaluation.
-    train, test = (
-        ImageFolder(str(directory), loader=load_image, allow_empty=True)
-        for directory in (train_dir, test_dir)
-    )
-    for directory, images in ((train_dir, train), (test_dir, test)):
-        if not len(images):
-            raise ValueError(
-                f"{directory} has class folders but no image in them; images end in "
-                + ", ".join(IMG_EXTENSIONS)
-            )
+    train_dir, test_dir = Path(train_dir), Path(test_dir)
+    train, test, classes = _open(train_dir, test_dir)
+    protocol = _protocol(protocol, class_order_seed, len(classes), train_dir)
     if train_transform is None:
         train_transform = default_train_transform(image_size, mean, std)
     if eval_transform is None:
         eval_transform = default_eval_transform(image_size, mean, std)
+        if isinstance(test, PackedImages):
+            _warn_of_enlarging(test, image_size)
+    if cache_eval:
+        from avalanche_care.benchmarks._eval_cache import EvalTransform, cached_eval_images
+
+        test = cached_eval_images(test, image_size, None if cache_eval is True else cache_eval)
+        eval_transform = EvalTransform(image_size, mean, std)
+    # Our transforms go to Avalanche, which keeps one for training and one for evaluation.
     return class_incremental(
         train,
         test,
@@ -177,17 +111,34 @@ def benchmark_from_folders(
     )
 
 
-def _common_classes(train_dir: Path, test_dir: Path) -> list[str]:
-    missing = [str(directory) for directory in (train_dir, test_dir) if not directory.is_dir()]
+def _protocol(
+    protocol: str | Protocol, class_order_seed: int | None, n_classes: int, train_dir: Path
+) -> Protocol:
+    if isinstance(protocol, str):
+        return Protocol.parse(protocol, n_classes=n_classes, class_order_seed=class_order_seed)
+    if protocol.total_classes != n_classes:
+        raise ValueError(
+            f"the protocol is for {protocol.total_classes} classes, but {train_dir} has "
+            f"{n_classes}; build it with total_classes={n_classes}"
+        )
+    return protocol
+
+
+def _open(
+    train_dir: Path, test_dir: Path
+) -> tuple[ImageFolder | PackedImages, ImageFolder | PackedImages, list[str]]:
+    """The training and test images, and the class names that they share."""
+    paths = (train_dir, test_dir)
+    missing = [str(path) for path in paths if not path.exists()]
     if missing:
-        raise FileNotFoundError(f"no such directory: {', '.join(missing)}")
+        raise FileNotFoundError(f"no such directory or packed file: {', '.join(missing)}")
+    packs = {path: PackedImages(path) for path in paths if not path.is_dir()}
     train, test = (
-        {entry.name for entry in directory.iterdir() if entry.is_dir()}
-        for directory in (train_dir, test_dir)
+        set(packs[path].classes) if path in packs else class_folders(path) for path in paths
     )
     problems = [
-        f"{directory} has no class folders; expected {directory}/<class>/<image>"
-        for directory, names in ((train_dir, train), (test_dir, test))
+        no_class_folders(path)
+        for path, names in zip(paths, (train, test), strict=True)
         if not names
     ]
     if train and test:
@@ -201,5 +152,17 @@ def _common_classes(train_dir: Path, test_dir: Path) -> list[str]:
             if only
         ]
     if problems:
-        raise ValueError("the image directories cannot be used:\n- " + "\n- ".join(problems))
-    return sorted(train)
+        raise ValueError("the images cannot be used:\n- " + "\n- ".join(problems))
+    images = [packs[path] if path in packs else image_folder(path) for path in paths]
+    return images[0], images[1], sorted(train)
+
+
+def _warn_of_enlarging(test: PackedImages, image_size: int) -> None:
+    """Packed too small, images are enlarged: the accuracy is then not that of the folder."""
+    size, needed = test.settings.size, eval_resize(image_size)
+    if 0 < size < needed:
+        logger.warning(
+            "%s was packed at %d pixels, and evaluation at %d enlarges its images to %d; better "
+            "pack them with --size %d",
+            *(test.path, size, image_size, needed, needed),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from avalanche_care.benchmarks.folders import (
     default_train_transform,
     load_image,
 )
+from avalanche_care.benchmarks.pack import pack_folder
 
 CLASSES = ["ant", "bee", "cat", "dog", "elk"]
 Directories = tuple[Path, Path]
@@ -135,7 +137,7 @@ def test_a_file_that_went_away_is_not_called_corrupt(tmp_path: Path) -> None:
 
 
 def test_missing_directories_are_named(directories: Directories) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no such directory: \S+/nowhere$"):
+    with pytest.raises(FileNotFoundError, match=r"no such directory or packed file: \S+/nowhere$"):
         benchmark_from_folders(directories[0], directories[1] / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"/no, .*/nowhere"):
         benchmark_from_folders(directories[0] / "no", directories[1] / "nowhere")
@@ -167,3 +169,68 @@ def test_a_class_without_images_is_named(directories: Directories) -> None:
         image.unlink()
     with pytest.raises(ValueError, match=r"classes without a training image: 3 \(dog\)"):
         benchmark_from_folders(train, test, protocol="B0-Inc5")
+
+
+@pytest.fixture
+def packs(directories: Directories) -> Directories:
+    for directory in directories:
+        pack_folder(directory, directory.with_suffix(".pack"), size=32)
+    return directories[0].with_suffix(".pack"), directories[1].with_suffix(".pack")
+
+
+@pytest.mark.parametrize("which", [(1, 1), (0, 1), (1, 0)])
+def test_packed_files_in_place_of_directories(
+    directories: Directories, packs: Directories, which: tuple[int, int]
+) -> None:
+    mixed = [(directories, packs)[packed][i] for i, packed in enumerate(which)]
+    settings: dict[str, Any] = {"protocol": "B0-Inc2", "image_size": 28}
+    expected = benchmark_from_folders(*directories, **settings)
+    found = benchmark_from_folders(*mixed, **settings)
+    assert found.name == expected.name == "zoo"
+    assert found.class_names == expected.class_names
+    for task in range(3):
+        for stream in ("train_stream", "test_stream"):
+            pair = [getattr(b, stream)[task].dataset.eval() for b in (found, expected)]
+            assert len(pair[0]) == len(pair[1])
+            for (image, *labels), (original, *others) in zip(*pair, strict=True):
+                assert labels == others
+                assert torch.equal(image, original)
+        shapes = {tuple(image.shape) for image, _, _ in found.train_stream[task].dataset}
+        assert shapes == {(3, 28, 28)}
+
+
+def test_bad_input_with_packed_files(directories: Directories, packs: Directories) -> None:
+    train, test = packs
+    with pytest.raises(FileNotFoundError, match=r"no such directory or packed file: \S+/no\.pack$"):
+        benchmark_from_folders(train, test.with_name("no.pack"))
+    (directories[1] / "bee").rename(directories[1] / "fox")
+    with pytest.raises(ValueError, match="cannot be used") as error:
+        benchmark_from_folders(train, directories[1])
+    assert f"1 classes are in {train} but not in {directories[1]}: bee" in str(error.value)
+    pack_folder(directories[1], test, force=True)
+    with pytest.raises(ValueError, match=f"1 classes are in {test} but not in {train}: fox"):
+        benchmark_from_folders(train, test)
+    test.write_bytes(test.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="it was cut short"):
+        benchmark_from_folders(train, test)
+    with pytest.raises(ValueError, match="is not a packed image file"):
+        benchmark_from_folders(train, directories[1] / "fox" / "0.png")
+
+
+def test_a_class_without_images_in_a_packed_file_is_named(directories: Directories) -> None:
+    train, test = directories
+    for image in (train / "dog").iterdir():
+        image.unlink()
+    pack_folder(train, train.with_suffix(".pack"))
+    with pytest.raises(ValueError, match=r"classes without a training image: 3 \(dog\)"):
+        benchmark_from_folders(train.with_suffix(".pack"), test, protocol="B0-Inc5")
+
+
+@pytest.mark.parametrize(("image_size", "warned"), [(28, False), (29, True)])
+def test_a_warning_if_packed_images_are_enlarged(
+    packs: Directories, caplog: pytest.LogCaptureFixture, image_size: int, warned: bool
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        benchmark_from_folders(*packs, protocol="B0-Inc5", image_size=image_size)
+    assert ("was packed at 32 pixels, and evaluation at 29 enlarges" in caplog.text) == warned
+    assert ("better pack them with --size 33" in caplog.text) == warned

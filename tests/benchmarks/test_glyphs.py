@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from avalanche_care.benchmarks import _glyph_cache, glyphs
+from avalanche_care.benchmarks._cache import cache_directory
 from avalanche_care.benchmarks._glyph_cache import (
     TEST_PER_CLASS,
     TRAIN_PER_CLASS,
     GlyphImages,
-    cache_directory,
     cache_file_name,
     faces_of,
     glyph_images,
