@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--tasks", type=int, default=10, help="tasks of 10 classes, 1 to 100 (10)")
     demo.add_argument("--methods", default=DEMO_METHODS, help=f"comma-separated ({DEMO_METHODS})")
     demo.add_argument("--seed", type=int, default=1, help="of everything but the class order (1)")
+    demo.add_argument("--eval-every", type=int, default=1, help="evaluate after every k tasks (1)")
     demo.add_argument("--out", default="runs/demo", help="directory to write to (runs/demo)")
     demo.add_argument("--device", default="cpu", help="such as cpu, cuda, cuda:1 (cpu)")
     demo.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -92,6 +93,7 @@ def _demo(args: argparse.Namespace) -> int:
         tasks=args.tasks,
         methods=[name.strip() for name in args.methods.split(",") if name.strip()],
         seed=args.seed,
+        eval_every=args.eval_every,
         out=args.out,
         device=args.device,
         progress=not args.quiet,

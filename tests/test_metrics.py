@@ -88,6 +88,53 @@ def test_matches_plain_loops_on_random_counts() -> None:
         assert means[t] == pytest.approx(np.mean([correct[t, c] / total[t, c] for c in seen]))
 
 
+# The same run, evaluated after tasks 1 and 2 only.
+SPARSE_TOTAL = np.array([[0, 0, 0, 0], TOTAL, TOTAL])
+SPARSE_R = np.array([[NAN, NAN, NAN], *R[1:]])
+
+
+def test_steps_not_evaluated_by_hand() -> None:
+    counts = (CORRECT * (SPARSE_TOTAL > 0), SPARSE_TOTAL, SIZES)
+    np.testing.assert_array_equal(metrics.accuracy_matrix(*counts), SPARSE_R)
+    curve = metrics.accuracy_curve(*counts)
+    np.testing.assert_allclose(curve, [NAN, 40 / 60, 44 / 100])
+    np.testing.assert_allclose(metrics.class_mean_accuracy_curve(*counts), [NAN, 2 / 3, 1.95 / 4])
+    assert metrics.last_accuracy(curve) == pytest.approx(0.44)
+    assert metrics.average_accuracy(curve) == pytest.approx((2 / 3 + 0.44) / 2)
+    assert metrics.average_accuracy_over_samples(*counts) == pytest.approx(84 / 160)
+    # task 0: best and first known .5, now .6; task 1: 1, now .5
+    assert metrics.forgetting(SPARSE_R) == pytest.approx((0.0 + 0.5) / 2)
+    assert metrics.forgetting_from_first(SPARSE_R) == pytest.approx((-0.1 + 0.5) / 2)
+    assert metrics.backward_transfer(SPARSE_R) == pytest.approx((0.1 - 0.5) / 2)
+
+
+def test_tasks_that_only_the_last_evaluation_saw_do_not_count_as_unforgotten() -> None:
+    matrix = np.full((4, 4), NAN)
+    matrix[1, :2], matrix[3] = [0.9, 0.7], [0.4, 0.6, 0.1, 0.2]
+    assert metrics.forgetting(matrix) == pytest.approx((0.5 + 0.1) / 2)  # tasks 0 and 1
+    matrix[1] = NAN
+    for metric in (metrics.forgetting, metrics.forgetting_from_first, metrics.backward_transfer):
+        assert np.isnan(metric(matrix))
+
+
+def test_steps_not_evaluated_match_plain_loops() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        matrix = np.where(np.tri(6, dtype=bool), rng.random((6, 6)), NAN)
+        left_out = rng.random(6) < 0.5
+        left_out[-1] = False
+        matrix[left_out] = NAN
+        best, first = [], []
+        for j in range(6):
+            known = [matrix[t, j] for t in range(j, 5) if not left_out[t]]
+            if known:
+                best.append(max(*known, matrix[5, j]) - matrix[5, j])
+                first.append(known[0] - matrix[5, j])
+        expected = [np.mean(best), np.mean(first)] if best else [NAN, NAN]
+        found = [metrics.forgetting(matrix), metrics.forgetting_from_first(matrix)]
+        np.testing.assert_allclose(found, expected)
+
+
 def test_both_curves_agree_on_balanced_test_sets() -> None:
     correct = [[4, 0, 0], [1, 3, 0], [2, 2, 4]]
     total = [4, 4, 4]
@@ -108,6 +155,8 @@ def test_realms_by_hand() -> None:
 def test_rows_that_grow_are_padded_with_zeros() -> None:
     stacked = metrics.stack_counts([[1], [2, 3], np.array([4, 5, 6])], 3)
     np.testing.assert_array_equal(stacked, [[1, 0, 0], [2, 3, 0], [4, 5, 6]])
+    stacked = metrics.stack_counts([None, [2, 3]], 3)  # step 0 was not evaluated
+    np.testing.assert_array_equal(stacked, [[0, 0, 0], [2, 3, 0]])
     with pytest.raises(ValueError, match=r"row 1 must have shape \(C_t,\) with C_t <= 1"):
         metrics.stack_counts([[1], [2, 3]], 1)
 
@@ -130,6 +179,7 @@ def test_inputs_are_not_changed() -> None:
         ([[4, 0], [1, 1]], [3, 3], [1, 1], "0 <= correct <= total"),
         ([[1, 0], [-1, 1]], [3, 3], [1, 1], "0 <= correct <= total"),
         ([[1, 0], [1, 0]], [3, 0], [1, 1], "no test image"),
+        ([[1, 0], [0, 0]], [[3, 0], [0, 0]], [1, 1], "the last step has no test image"),
         ([[1]], [1], [], "task_sizes"),
         ([[1]], [1], [0, 1], "task_sizes"),
     ],
@@ -145,6 +195,8 @@ def test_impossible_counts_are_refused(correct: Any, total: Any, sizes: Any, mes
         [[0.5, 0.5]],  # not square
         [[0.5, 0.5], [0.5, 0.5]],  # number above the diagonal
         [[0.5, NAN], [NAN, 0.5]],  # gap below it
+        [[0.5, NAN], [NAN, NAN]],  # without the last step
+        [[NAN]],
         np.empty((0, 0)),
     ],
 )
@@ -158,6 +210,9 @@ def test_what_is_no_curve_is_refused() -> None:
         metrics.average_accuracy([])
     with pytest.raises(ValueError, match=r"shape \(T,\) with T >= 1"):
         metrics.last_accuracy([[0.5]])
+    for metric in (metrics.average_accuracy, metrics.last_accuracy):
+        with pytest.raises(ValueError, match="evaluate after the last task"):
+            metric([0.5, NAN])
 
 
 def test_realm_counts_must_fit() -> None:

@@ -53,26 +53,37 @@ class CILBenchmark(NCScenario):
         """Original class index of each label."""
         return self.protocol.class_order
 
+    def get_classes_timeline(
+        self, current_experience: int, stream: str = "train"
+    ) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Return the classes of an experience, those before it, both together, those to come.
+
+        Avalanche asks for them at every access to an experience, and goes through all experiences
+        to find them. Here they follow from the protocol, in both streams.
+        """
+        now = self.protocol.classes_of(current_experience)
+        all_classes = range(self.protocol.n_classes)
+        before, seen = all_classes[: now.start], all_classes[: now.stop]
+        return list(now), list(before), list(seen), list(all_classes[now.stop :])
+
     @cached_property
     def seen_stream(self) -> EagerCLStream[SeenExperience]:
         """One evaluation experience per step t, with the test images of tasks 0 to t."""
         # Each data set is the one before plus the new task: sharing keeps 301 steps at a tenth of a
         # second, where 301 subsets of the whole test set take 20 times that.
-        parts = self.stream_definitions["test"].exps_data
-        labels = list(range(self.protocol.n_classes))
-        experiences, seen, dataset = [], 0, None
-        for task, size in enumerate(self.protocol.sizes):
-            dataset = parts[task] if dataset is None else dataset.concat(parts[task])
-            before, seen = seen, seen + size
+        experiences, dataset = [], None
+        for task, part in enumerate(self.stream_definitions["test"].exps_data):
+            dataset = part if dataset is None else dataset.concat(part)
+            _, before, seen, future = self.get_classes_timeline(task)
             experiences.append(
                 SeenExperience(
                     self.test_stream,  # only until the stream below takes them over
                     dataset,
                     task,
-                    classes_in_this_exp=labels[:seen],
-                    previous_classes=labels[:before],
-                    classes_seen_so_far=labels[:seen],
-                    future_classes=labels[seen:],
+                    classes_in_this_exp=seen,
+                    previous_classes=before,
+                    classes_seen_so_far=seen,
+                    future_classes=future,
                 )
             )
         return EagerCLStream("test_seen", experiences, benchmark=self)

@@ -39,6 +39,7 @@ def run_demo(
     tasks: int = 10,
     methods: Sequence[str] = tuple(CONFIGS),
     seed: int = 1,
+    eval_every: int = 1,
     out: str | Path = "runs/demo",
     device: str = "cpu",
     progress: bool = True,
@@ -52,6 +53,7 @@ def run_demo(
         tasks: number of tasks, 1 to 100.
         methods: registered names.
         seed: of everything random but the class order, which has 1993.
+        eval_every: evaluate after every k-th task, and after the last.
         out: directory to write to.
         device: where to run.
         progress: show progress bars.
@@ -82,6 +84,7 @@ def run_demo(
             backbone,
             config=CONFIGS.get(method),
             seed=seed,
+            eval_every=eval_every,
             device=device,
             progress=progress,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from avalanche_care.experiments.results import RunResult
 
@@ -28,7 +29,8 @@ def results_table(results: Sequence[RunResult]) -> str:
 
     Accuracies and forgetting are in per cent: A_last and A_avg weigh each test image alike within a
     step, forgetting is max minus last. Benchmark, protocol and seed get a column where the results
-    differ in them.
+    differ in them. Where steps were left out, a column says how many tasks were followed by an
+    evaluation: A_avg and forgetting are over those only.
 
     Args:
         results: One row each, in this order.
@@ -46,10 +48,12 @@ def results_table(results: Sequence[RunResult]) -> str:
     for name in ("benchmark", "protocol", "seed"):
         if len({getattr(r, name) for r in results}) > 1:
             columns.append((name, lambda r, name=name: str(getattr(r, name)), False))  # type: ignore[misc]
+    if any(len(r.evaluated) < len(r.accuracy) for r in results):
+        columns.append(("evaluated", lambda r: f"{len(r.evaluated)} of {len(r.accuracy)}", True))
     columns += [
-        ("A_last (%)", lambda r: f"{100 * r.A_last:.2f}", True),
-        ("A_avg (%)", lambda r: f"{100 * r.A_avg:.2f}", True),
-        ("forgetting (%)", lambda r: f"{100 * r.forgetting:.2f}", True),
+        ("A_last (%)", lambda r: _per_cent(r.A_last), True),
+        ("A_avg (%)", lambda r: _per_cent(r.A_avg), True),
+        ("forgetting (%)", lambda r: _per_cent(r.forgetting), True),
         ("seconds", lambda r: f"{r.seconds['total']:.1f}", True),
         ("trainable", lambda r: f"{r.parameters['trainable']:,}", True),
         ("total", lambda r: f"{r.parameters['total']:,}", True),
@@ -68,11 +72,16 @@ def results_table(results: Sequence[RunResult]) -> str:
     return "\n".join([rule, lines[0], rule, *lines[1:], rule])
 
 
+def _per_cent(fraction: float | None) -> str:
+    return "unknown" if fraction is None else f"{100 * fraction:.2f}"
+
+
 def accuracy_figure(results: Sequence[RunResult], path: str | Path) -> Path:
     """Draw the accuracy on all classes seen so far over the number of these classes.
 
     One line per method, in the order and with the colour of its first appearance. Several results
-    of a method (seeds) become their mean, with a band from the lowest to the highest.
+    of a method (seeds) become their mean, with a band from the lowest to the highest. A line joins
+    the steps that all results of the method have evaluated.
 
     Args:
         results: Results of one benchmark and protocol.
@@ -94,18 +103,20 @@ def accuracy_figure(results: Sequence[RunResult], path: str | Path) -> Path:
     figure = Figure(figsize=(7.0, 4.2), dpi=160, layout="constrained", facecolor="white")
     axes = figure.subplots()
     seen = list(accumulate(results[0].task_sizes))
-    curves: dict[str, list[Sequence[float]]] = {}
+    curves: dict[str, list[NDArray[np.float64]]] = {}
     for result in results:
-        curves.setdefault(result.method, []).append(result.accuracy)
+        curves.setdefault(result.method, []).append(result.curve)
     ends = []
     for index, (method, runs) in enumerate(curves.items()):
         percent = 100 * np.array(runs)  # (seeds, T)
+        steps = ~np.isnan(percent).any(axis=0)  # (T,)
+        percent, x = percent[:, steps], np.array(seen)[steps]
         colour = COLOURS[index % len(COLOURS)]
         dash = DASHES[index // len(COLOURS) % len(DASHES)]
-        marker = "o" if len(seen) <= MANY_TASKS else ""
+        marker = "o" if len(x) <= MANY_TASKS else ""
         mean = percent.mean(axis=0)
         axes.plot(
-            seen,
+            x,
             mean,
             color=colour,
             linestyle=dash,
@@ -116,7 +127,7 @@ def accuracy_figure(results: Sequence[RunResult], path: str | Path) -> Path:
             zorder=3 - index / len(curves),  # the first method on top
         )
         if len(runs) > 1:
-            axes.fill_between(seen, percent.min(0), percent.max(0), color=colour, alpha=0.15, lw=0)
+            axes.fill_between(x, percent.min(0), percent.max(0), color=colour, alpha=0.15, lw=0)
         label = f"{method}  {mean[-1]:.1f}" + (f" ({len(runs)} runs)" if len(runs) > 1 else "")
         ends.append((float(mean[-1]), label, colour))
     _label_lines(axes, seen[-1], ends)

@@ -52,10 +52,14 @@ class RunResult:
         class_order: Original class index of each label, length C.
         task_sizes: Number of classes of each task, length T, summing to C.
         A_last: Accuracy on all test images after the last task.
-        A_avg: Mean of ``accuracy``; see :func:`avalanche_care.metrics.average_accuracy`.
-        forgetting: Max minus last; see :func:`avalanche_care.metrics.forgetting`.
-        accuracy: Accuracy on all test images seen so far, after each task (sample-weighted), (T,).
-        accuracy_matrix: Accuracy of task j after task t at [t][j]; None above the diagonal, (T, T).
+        A_avg: Mean of ``accuracy`` over the steps that were evaluated; see
+            :func:`avalanche_care.metrics.average_accuracy`.
+        forgetting: Max minus last; see :func:`avalanche_care.metrics.forgetting`. None if only the
+            last of several steps was evaluated.
+        accuracy: Accuracy on all test images seen so far, after each task (sample-weighted), (T,);
+            None at steps that were not evaluated. The last one always is.
+        accuracy_matrix: Accuracy of task j after task t at [t][j], (T, T); None above the diagonal
+            and in the rows of steps that were not evaluated.
         seconds: Wall-clock seconds, at least ``total``; usually ``train`` and ``eval`` too.
         parameters: Numbers of parameters, at least ``trainable`` and ``total``.
         config: The method's settings, all of them.
@@ -77,8 +81,8 @@ class RunResult:
     task_sizes: Sequence[int]
     A_last: float
     A_avg: float
-    forgetting: float
-    accuracy: Sequence[float]
+    forgetting: float | None
+    accuracy: Sequence[float | None]
     accuracy_matrix: Sequence[Sequence[float | None]]
     seconds: Mapping[str, float]
     parameters: Mapping[str, int]
@@ -117,25 +121,31 @@ class RunResult:
             problems.append(
                 f"task_sizes sum to {sum(self.task_sizes)}, but class_order has {n_classes} entries"
             )
-        outside = [a for a in self.accuracy if not _is_fraction(a)]
+        outside = [a for a in self.accuracy if not (a is None or _is_fraction(a))]
         if outside:
             problems.append(f"accuracy must be fractions in [0, 1], got {outside[:5]}")
+        if self.accuracy[-1] is None:
+            problems.append("accuracy lacks the last step, which always has to be evaluated")
         if len(self.accuracy) != n_tasks:
             problems.append(f"accuracy has {len(self.accuracy)} entries for {n_tasks} tasks")
         rows = [len(row) if isinstance(row, list) else 0 for row in self.accuracy_matrix]
         if rows != [n_tasks] * n_tasks:
             problems.append(f"accuracy_matrix must have {n_tasks} rows of {n_tasks} entries")
-        if problems:
-            return problems
+        return problems or self._summary_problems()
+
+    def _summary_problems(self) -> list[str]:
+        rows = [t for t, row in enumerate(self.matrix) if not np.isnan(row).all()]
+        if rows != self.evaluated:
+            return [f"accuracy has steps {self.evaluated}, accuracy_matrix has {rows}"]
         expected = {
-            "A_last": metrics.last_accuracy(self.accuracy),
-            "A_avg": metrics.average_accuracy(self.accuracy),
-            "forgetting": metrics.forgetting(self.matrix),
+            "A_last": metrics.last_accuracy(self.curve),
+            "A_avg": metrics.average_accuracy(self.curve),
+            "forgetting": _plain(metrics.forgetting(self.matrix), "forgetting"),
         }
         return [
             f"{name} is {getattr(self, name)}, but the accuracies give {value}"
             for name, value in expected.items()
-            if not _is_fraction(getattr(self, name)) or abs(getattr(self, name) - value) > 1e-9
+            if not _agree(getattr(self, name), value)
         ]
 
     @classmethod
@@ -153,7 +163,8 @@ class RunResult:
         """Compute the accuracies of a run from its per-class counts.
 
         Args:
-            correct, total: Counts, shape (T, C); see :mod:`avalanche_care.metrics`.
+            correct, total: Counts, shape (T, C), 0 in the rows of steps that were not evaluated;
+                see :mod:`avalanche_care.metrics`.
             method, benchmark, seed: As in the class.
             protocol: The split.
             **details: The other fields, ``seconds`` and ``parameters`` at least.
@@ -192,8 +203,18 @@ class RunResult:
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """``accuracy_matrix`` as an array, shape (T, T), nan above the diagonal."""
+        """``accuracy_matrix`` as an array, shape (T, T), nan where it has None."""
         return np.array(self.accuracy_matrix, dtype=np.float64)
+
+    @property
+    def curve(self) -> NDArray[np.float64]:
+        """``accuracy`` as an array, shape (T,), nan at steps that were not evaluated."""
+        return np.array(self.accuracy, dtype=np.float64)
+
+    @property
+    def evaluated(self) -> list[int]:
+        """The steps that were evaluated, counted from 0."""
+        return [step for step, accuracy in enumerate(self.accuracy) if accuracy is not None]
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the result as JSON. Readers never see half a file.
@@ -263,6 +284,12 @@ class RunResult:
 
 def _is_fraction(value: object) -> bool:
     return isinstance(value, (int, float)) and 0.0 <= value <= 1.0
+
+
+def _agree(given: Any, computed: float | None) -> bool:
+    if computed is None:
+        return given is None
+    return _is_fraction(given) and abs(given - computed) <= 1e-9
 
 
 def _plain(value: Any, where: str) -> Any:

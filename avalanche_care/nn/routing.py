@@ -81,7 +81,9 @@ class RoutingTable(GrowingModule):
 
     def class_counts(self, visible: int) -> Tensor:
         """Return the number of classes of each of the first ``visible`` tasks, (visible,)."""
-        return self.perceptron_task.bincount(minlength=self.tasks)[:visible]
+        ends = self._class_ends[:visible]
+        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        return self.perceptron_bias.new_tensor(counts)
 
     def classes_of(self, task: int) -> slice:
         """Return which columns of :meth:`logits` belong to ``task``."""

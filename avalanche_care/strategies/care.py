@@ -6,6 +6,7 @@ Mixture-of-Experts", ICML 2026, arXiv 2602.03473.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -18,7 +19,11 @@ from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.alignment import ClassifierAlignmentPlugin
 from avalanche_care.plugins.ema import SharedExpertEMAPlugin
 from avalanche_care.plugins.expansion import TripletExpansionPlugin
-from avalanche_care.strategies.care_config import PRECISIONS, CaREConfig
+from avalanche_care.strategies.care_config import (
+    PRECISIONS,
+    CaREConfig,
+    check_precision,
+)
 from avalanche_care.strategies.phases import Computation, Phase, TrainingPhase
 from avalanche_care.strategies.registry import register
 from avalanche_care.strategies.template import PTMStrategy
@@ -41,11 +46,15 @@ class CaREStrategy(PTMStrategy):
         model: a frozen ViT, to which the mixture layers are added, or a :class:`CaREModel`.
         config: settings; None: ``CaREConfig()``. For a :class:`CaREModel` the layers' own settings
             stand, and a config must agree with them.
+        offload: where class statistics live, and frozen experts unless the model is a
+            :class:`CaREModel`, which was told when it was made: ``"cpu"``, or an existing directory
+            to keep them in files. None: on the device. The numbers are the same.
         base_kwargs: further arguments of :class:`PTMStrategy`, such as ``train_epochs``,
             ``device``, ``plugins`` and ``evaluator``.
 
     Raises:
-        ValueError: if config and model disagree.
+        ValueError: if config and model disagree, ``offload`` is no such place, or the device cannot
+            compute in ``config.amp``.
 
     Example:
         >>> from avalanche_care import CaREConfig, CaREStrategy
@@ -68,11 +77,12 @@ class CaREStrategy(PTMStrategy):
         *,
         model: CaREModel | FrozenViT,
         config: CaREConfig | None = None,
+        offload: str | os.PathLike[str] | None = None,
         **base_kwargs: Any,
     ) -> None:
         if isinstance(model, FrozenViT):
             config = config or CaREConfig()
-            model = CaREModel(model, config.brmoe, scale=config.scale)
+            model = CaREModel(model, config.brmoe, scale=config.scale, offload=offload)
         elif config is None:
             config = CaREConfig(brmoe=model.config, scale=model.scale)
         elif model.config != config.brmoe or model.scale != config.scale:
@@ -89,11 +99,13 @@ class CaREStrategy(PTMStrategy):
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             automatic=False,
+            offload=offload,
         )
         ours: list[BasePlugin[Any]] = [TripletExpansionPlugin(), self.alignment]
         if config.ema != "none":
             ours.append(SharedExpertEMAPlugin(config.ema_decay, rule=config.ema))
         super().__init__(model=model, config=config, own_plugins=ours, **base_kwargs)
+        check_precision(config.amp, self.device)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=config.amp == "float16")
         self._cosines = torch.empty(0)
         self._perceptrons: list[Tensor] = []
@@ -147,16 +159,15 @@ class CaREStrategy(PTMStrategy):
         scaled: Tensor = self.model(self.mb_x)
         return scaled
 
+    @property
+    def allowed_columns(self) -> slice:
+        """The columns of the current experience: the loss knows no others."""
+        return self.model.head.columns_of(self.task)
+
     def training_loss(self) -> Tensor:
         """Return the angular penalty of the current classes plus the perceptrons' loss."""
-        config, head = self.config, self.model.head
-        first = head.columns_of(self.task).start
+        config, first = self.config, self.allowed_columns.start
         current, targets = self._cosines[:, first:], self.mb_columns - first
-        if (targets < 0).any():
-            raise ValueError(
-                f"expected labels of the current experience {head.classes_of(self.task).tolist()}, "
-                f"got {sorted(set(self.mb_y[targets < 0].tolist()))} of earlier ones"
-            )
         loss = angular_penalty(current, targets, scale=config.scale, margin=config.margin)
         auxiliary = perceptron_loss(
             self._perceptrons,

@@ -155,3 +155,24 @@ class CaREConfig:
             iterative_prediction=False,
         )
         return replace(text, **changes)
+
+
+def check_precision(amp: str, device: torch.device) -> None:
+    """Refuse a precision that the device has no hardware for.
+
+    PyTorch computes bfloat16 on older GPUs too, by conversions that make it slower than float32.
+
+    Args:
+        amp: a key of ``PRECISIONS``.
+        device: of the model.
+
+    Raises:
+        ValueError: naming the device and what to use instead.
+    """
+    if amp != "bfloat16" or device.type != "cuda":
+        return
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(
+            f"amp='bfloat16' needs a GPU that computes in it, which "
+            f"{torch.cuda.get_device_name(device)} does not: use amp='float16' or amp='none'"
+        )

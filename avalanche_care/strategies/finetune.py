@@ -88,4 +88,4 @@ class FinetuneStrategy(PTMStrategy):
 
     def training_loss(self) -> Tensor:
         """Return the cross-entropy over all classes seen."""
-        return F.cross_entropy(self.mb_output, self.mb_y)
+        return F.cross_entropy(self.mb_output, self.model.head.labels[self.mb_columns])

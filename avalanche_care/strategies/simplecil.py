@@ -69,8 +69,9 @@ class SimpleCILStrategy(PTMStrategy):
     def _fit_prototypes(self) -> None:
         head = self.model.head
         with self.evaluating():
-            found = [(self.model.features(x), head.columns(y)) for x, y in self.clean_batches()]
-            features, columns = (torch.cat(part) for part in zip(*found, strict=True))
+            found = [(self.model.features(x), y) for x, y in self.clean_batches()]
+            features, labels = (torch.cat(part) for part in zip(*found, strict=True))
+            columns = head.columns(labels)  # once, for the device is waited for
             require_finite(features, columns, head.labels)
             for column, mean in class_means(features, columns).items():
                 head.weight[column] = mean

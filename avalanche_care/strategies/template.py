@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 LOADER_OPTIONS = ("num_workers", "pin_memory")
 """Options of ``train`` that also hold where training images are read with the test transform."""
 
+UNSEEN = -100  # stands for the labels that a loss leaves out
+
 
 class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
     """Base of the methods on a frozen, pre-trained backbone.
@@ -123,9 +125,18 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         return self.model.tasks - 1
 
     @property
+    def allowed_columns(self) -> slice:
+        """The head's columns that targets may have in training: those of all classes seen."""
+        return slice(0, self.model.head.n_classes)
+
+    @property
     def mb_columns(self) -> Tensor:
-        """The head's column of each target of the mini-batch, (B,)."""
-        return self.model.head.columns(self.mb_y)
+        """The head's column of each target of the mini-batch, (B,).
+
+        A target that has none among the :attr:`allowed_columns` stands in the first of them:
+        :meth:`check_loss` refuses such a batch, and does so in the step's only wait for the device.
+        """
+        return self.model.head.find(self.mb_y).clamp_min(self.allowed_columns.start)
 
     # Training
 
@@ -198,18 +209,24 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
                 hook(self)
 
     def backward(self) -> None:
-        """Run the backward pass, unless the loss is not finite."""
+        """Run the backward pass, unless the loss is not finite or a label is out of place."""
         self.check_loss()
         super().backward()
 
     def check_loss(self) -> None:
-        """Stop before a bad loss reaches any parameter.
+        """Stop before a bad loss or label reaches any parameter.
+
+        A GPU works ahead of this program, and asking it for a result makes the program wait. So all
+        that has to be known in a step is asked for at once, here.
 
         Raises:
+            ValueError: if a label is not among those that this experience may have.
             NonFiniteLossError: naming the batch, if the loss is NaN or infinite.
         """
-        if torch.isfinite(self.loss).all():
+        allowed = (self.model.head.find(self.mb_y) >= self.allowed_columns.start).all()
+        if torch.isfinite(self.loss).all() & allowed:
             return
+        self._check_labels()
         name = self.phase.name if self.phase else "training"
         raise NonFiniteLossError(
             f"the loss is {self.loss.item()} in experience {self.clock.train_exp_counter}, phase "
@@ -217,6 +234,15 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
             f"{self.clock.train_epoch_iterations} (labels {self.mb_y.tolist()}). No parameter has "
             "been updated with it. Lower the learning rate, or look for NaN in these images."
         )
+
+    def _check_labels(self) -> None:
+        head, allowed = self.model.head, self.allowed_columns
+        earlier = self.mb_y[head.columns(self.mb_y) < allowed.start].tolist()
+        if earlier:
+            raise ValueError(
+                f"expected labels of the current experience {head.labels[allowed].tolist()}, got "
+                f"{sorted(set(earlier))} of earlier ones"
+            )
 
     def criterion(self) -> Tensor:
         """Return the method's loss in training, the cross-entropy of seen classes in evaluation.
@@ -226,10 +252,10 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         """
         if self.is_training:
             return self.training_loss()
-        seen = torch.isin(self.mb_y, self.model.head.labels)
-        if not seen.any():
-            return self.mb_output.new_zeros(())
-        return F.cross_entropy(self.mb_output[seen], self.mb_y[seen])
+        seen = self.model.head.find(self.mb_y) >= 0  # (B,)
+        targets = self.mb_y.where(seen, UNSEEN)
+        loss = F.cross_entropy(self.mb_output, targets, ignore_index=UNSEEN, reduction="sum")
+        return loss / seen.sum().clamp_min(1)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -246,11 +272,13 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         """Iterate over the experience's training images with the test transform, and labels."""
         if self.experience is None:
             raise RuntimeError("clean_batches() needs an experience: call it in a training phase")
+        options = self._obtain_common_dataloader_parameters(**self._loader_kwargs)
         loader = SingleDatasetDataLoader(
-            self.experience.dataset.eval(), batch_size=self.eval_mb_size, **self._loader_kwargs
+            self.experience.dataset.eval(), batch_size=self.eval_mb_size, **options
         )
         for batch in loader:
-            yield batch[0].to(self.device), batch[1].to(self.device)
+            x, y = (part.to(self.device, non_blocking=True) for part in batch[:2])
+            yield x, y
 
     # Evaluation
 
@@ -258,7 +286,8 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         """Evaluate on an experience or on several; see Avalanche's ``eval``.
 
         Classes that were not learned yet are evaluated too: all their images count as wrong, and a
-        warning is logged.
+        warning is logged. The state of PyTorch's random numbers stays as it is, so that training
+        goes on in the same way however often there is an evaluation.
 
         Raises:
             RuntimeError: if nothing was learned yet.
@@ -283,4 +312,5 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
                 len(unseen),
                 unseen[:5],
             )
-        return super().eval(experiences, **kwargs)
+        with torch.random.fork_rng(devices=()):  # a data loader draws a seed
+            return super().eval(experiences, **kwargs)

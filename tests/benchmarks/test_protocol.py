@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from avalanche.benchmarks import NCScenario
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin
+from calls import Calls
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
@@ -170,6 +172,26 @@ def test_the_streams_follow_the_protocol() -> None:
             for image, label, task_label in samples:
                 assert protocol.class_order[label] == image[0]  # exactly the images of that class
                 assert task_label == 0
+
+
+def test_timeline_is_the_one_that_avalanche_finds() -> None:
+    benchmark = small_benchmark(Protocol.parse("B4-Inc3", n_classes=12, total_classes=15))
+    for name in ("train", "test"):
+        for task in range(4):
+            ours = benchmark.get_classes_timeline(task, name)
+            theirs = NCScenario.get_classes_timeline(benchmark, task, name)
+            assert ours == tuple(sorted(part) for part in theirs)
+
+
+def test_taking_an_experience_costs_the_same_in_a_long_sequence() -> None:
+    found = []
+    for tasks in (5, 50):
+        benchmark = small_benchmark(Protocol(0, 1, tasks))
+        for stream in (benchmark.train_stream, benchmark.test_stream):
+            with Calls() as calls:
+                _ = stream[4]
+            found.append(calls.total)
+    assert len(set(found)) == 1, found
 
 
 def test_seen_stream_is_the_test_stream_up_to_the_step() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from avalanche_care.benchmarks import Protocol
@@ -35,7 +36,7 @@ def result(correct: Any = CORRECT, protocol: Protocol = PROTOCOL, **changes: Any
         "seconds": {"train": 1.5, "eval": 0.5, "total": 2.0},
         "parameters": {"trainable": 1234, "total": 1234567},
     }
-    total = [10] * protocol.n_classes
+    total = changes.pop("total", [10] * protocol.n_classes)
     return RunResult.from_counts(correct, total, **(values | changes))
 
 
@@ -82,6 +83,85 @@ def test_a_result_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
     assert made.config == {"lr": 0.01, "betas": [0.9, 0.99], "weights": "vit.safetensors"}
     assert made.extra["gap"] is None
     assert made.extra["counts"] == [0, 1, 2]
+
+
+def sparse(steps: list[int], **changes: Any) -> RunResult:
+    """Six tasks of one class with 10 test images each, evaluated after some of them."""
+    total = [[10 * (t in steps)] * 6 for t in range(6)]
+    correct = [[9 - t + j if t in steps and j <= t else 0 for j in range(6)] for t in range(6)]
+    return result(correct, Protocol(0, 1, 6), total=total, **changes)
+
+
+def test_steps_that_were_not_evaluated(tmp_path: Path) -> None:
+    made = sparse([1, 3, 5])
+    assert made.evaluated == [1, 3, 5]
+    # Task j has 9 - t + j of 10 after task t: the mean over j is 9 - t / 2.
+    np.testing.assert_allclose(made.curve, [np.nan, 0.85, np.nan, 0.75, np.nan, 0.65])
+    assert made.A_last == pytest.approx(0.65)
+    assert made.A_avg == pytest.approx((0.85 + 0.75 + 0.65) / 3)
+    assert made.accuracy_matrix[2] == [None] * 6
+    # Tasks 0 and 1 lose 4/10 from step 1 on, tasks 2 and 3 lose 2/10; 4 and 5 were seen once.
+    assert made.forgetting == pytest.approx(0.3)
+    path = made.save(tmp_path / "result.json")
+    values = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert values["accuracy"][0] is None
+    assert RunResult.load(path) == made
+
+
+def test_what_is_unknown_if_only_the_last_step_was_evaluated(tmp_path: Path) -> None:
+    made = sparse([5])
+    assert (made.A_last, made.A_avg, made.forgetting) == (pytest.approx(0.65),) * 2 + (None,)
+    assert made.extra["forgetting_from_first"] is None
+    assert RunResult.load(made.save(tmp_path / "result.json")) == made
+    with pytest.raises(ValueError, match=r"forgetting is 0\.0, but the accuracies give None"):
+        dataclasses.replace(made, forgetting=0.0)
+
+
+def test_the_last_step_must_be_there_and_curve_and_matrix_agree() -> None:
+    with pytest.raises(ValueError, match="the last step has no test image"):
+        sparse([1, 3])
+    made = sparse([1, 3, 5])
+    with pytest.raises(ValueError, match="accuracy lacks the last step"):
+        dataclasses.replace(made, accuracy=[*made.accuracy[:-1], None])
+    with pytest.raises(
+        ValueError, match=r"accuracy has steps \[3, 5\], accuracy_matrix has \[1, 3"
+    ):
+        dataclasses.replace(made, accuracy=[None, None, *made.accuracy[2:]])
+
+
+def test_the_table_says_how_many_steps_were_evaluated() -> None:
+    lines = results_table([sparse([*range(6)]), sparse([1, 3, 5]), sparse([5])]).split("\n")
+    assert lines[1].split()[:2] == ["method", "evaluated"]
+    assert [line[: line.index(" of 6") + 5].split()[1] for line in lines[3:6]] == ["6", "3", "1"]
+    assert "unknown" in lines[5]
+    assert "unknown" not in lines[3] + lines[4]
+    assert "evaluated" not in results_table([sparse([*range(6)])])
+
+
+def test_figure_of_steps_that_were_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[list[float], list[float]]] = []
+
+    plot = Axes.plot
+
+    def noting(self: Axes, x: Any, y: Any, **kwargs: Any) -> Any:
+        shown.append((list(x), list(y)))
+        return plot(self, x, y, **kwargs)
+
+    monkeypatch.setattr(Axes, "plot", noting)
+    runs = [sparse([1, 3, 5]), sparse([3, 5], seed=1), sparse([5], method="other")]
+    accuracy_figure(runs, tmp_path / "curve.png")
+    assert shown == [([4, 6], pytest.approx([75.0, 65.0])), ([6], pytest.approx([65.0]))]
+
+
+COMMITTED = sorted((Path(__file__).parents[2] / "benchmarks" / "results").rglob("*-seed*.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_committed_results_are_still_read(path: Path) -> None:
+    loaded = RunResult.load(path)
+    assert loaded.evaluated == [*range(len(loaded.task_sizes))]
 
 
 def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:

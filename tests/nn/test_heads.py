@@ -48,6 +48,21 @@ def test_columns(kind: type[GrowingHead]) -> None:
             head.columns(torch.tensor([4, unknown, unknown]))
 
 
+@every_head
+def test_find(kind: type[GrowingHead]) -> None:
+    head = grown(kind)
+    assert "_column_of" not in "".join(head.state_dict())  # it follows from the labels
+    for other in (head, copy.deepcopy(head), kind(5)):
+        other.load_state_dict(head.state_dict())
+        known = head.labels.tolist()
+        labels = torch.tensor([*range(-3, 13), 2**40, -(2**40)])
+        expected = [known.index(label) if label in known else -1 for label in labels.tolist()]
+        assert other.find(labels).tolist() == expected
+        assert other.find(labels[:4].reshape(2, 2)).shape == (2, 2)
+        assert other.find(torch.tensor([9, 2, 7], dtype=torch.uint8)).tolist() == [1, 0, 5]
+    assert kind(5).find(torch.tensor([0, 1, -1])).tolist() == [-1, -1, -1]
+
+
 def test_columns_of_an_empty_head() -> None:
     with pytest.raises(ValueError, match="this head has seen no class yet"):
         CosineHead(5).columns(torch.tensor([0]))

@@ -63,11 +63,38 @@ def test_label_outside_the_protocol() -> None:
         tiny_benchmark(train=data)
 
 
-@pytest.mark.parametrize("method", ["care", "simplecil"])
-def test_label_that_the_experience_does_not_announce(method: str, benchmark: CILBenchmark) -> None:
+@every_method
+@pytest.mark.parametrize(
+    "announced", [0, 1]
+)  # the other label is above or below all that are known
+def test_label_that_the_experience_does_not_announce(
+    method: str, announced: int, benchmark: CILBenchmark
+) -> None:
+    start = LastGood()
+    strategy = tiny_strategy(method, plugins=[start])
+    other = 1 - announced
+    with pytest.raises(ValueError, match=rf"labels \[{other}\] are not among the 1 classes"):
+        strategy.train(with_classes(benchmark.train_stream[0], [announced]))
+    assert_same(start.state, snapshot(strategy.model))
+
+
+@pytest.mark.parametrize("method", ["care", "finetune"])
+def test_label_of_an_earlier_experience(method: str) -> None:
+    """CaRE's loss has no place for it; fine-tuning has, as replay would need it."""
+    data = tiny_images(6)
+    benchmark = tiny_benchmark(train=data)
     strategy = tiny_strategy(method)
-    with pytest.raises(ValueError, match=r"labels \[1\] are not among the 1 classes"):
-        strategy.train(with_classes(benchmark.train_stream[0], [0]))
+    strategy.train(benchmark.train_stream[0])
+    second = benchmark.train_stream[1]
+    both = copy.copy(second)
+    both._dataset = second.dataset.concat(benchmark.train_stream[0].dataset)
+    if method == "finetune":
+        strategy.train(both)
+        return
+    with pytest.raises(ValueError, match=r"experience \[2, 3\], got \[[01, ]+\] of earlier ones"):
+        strategy.train(both)
+    strategy.train(second)  # the same experience goes on
+    assert strategy.task == 1
 
 
 def test_announced_class_without_images(benchmark: CILBenchmark) -> None:

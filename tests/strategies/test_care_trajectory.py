@@ -132,18 +132,20 @@ def check_features(model: CaREModel, images: Tensor, expected: Tensor) -> None:
 def decision_margins(layer: BRMoE) -> list[Tensor]:
     """Make a layer note, per sample, by how little a router or an expert missed being selected."""
     found: list[Tensor] = []
-    select, scores = layer._select, layer.routing.scores
+    routing = layer.routing
+    entropies, scores = routing.entropies, routing.scores
 
-    def noting_select(entropies: Tensor, task: int | None) -> Tensor:
-        found.append(gap(-entropies, layer.config.top_m))
-        return select(entropies, task)
+    def noting_entropies(*args: Any) -> Tensor:
+        out = entropies(*args)  # (B, T)
+        found.append(gap(-out, layer.config.top_m))
+        return out
 
     def noting_scores(*args: Any) -> Tensor:
-        out = scores(*args)  # (B, M, T)
+        out = scores(*args)  # (B, M, T), and again of those selected
         found[0] = torch.minimum(found[0], gap(out, layer.config.top_k).amin(1))
         return out
 
-    layer._select, layer.routing.scores = noting_select, noting_scores  # type: ignore[method-assign]
+    routing.entropies, routing.scores = noting_entropies, noting_scores  # type: ignore[method-assign]
     return found
 
 

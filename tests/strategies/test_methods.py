@@ -124,7 +124,7 @@ def test_evaluation_changes_nothing(method: str, benchmark: CILBenchmark) -> Non
     strategy.train(benchmark.train_stream[:2])
     strategy.eval(benchmark.seen_stream[1])
     first, before = predictions.outputs, snapshot(strategy.model)
-    modules = len(list(strategy.model.modules()))
+    modules, random = len(list(strategy.model.modules())), torch.get_rng_state()
     strategy.eval(benchmark.test_stream)
     strategy.eval(benchmark.seen_stream[1])
     assert first.keys() == predictions.outputs.keys()
@@ -135,6 +135,7 @@ def test_evaluation_changes_nothing(method: str, benchmark: CILBenchmark) -> Non
     for name, value in before.items():
         assert torch.equal(value, after[name]), name
     assert len(list(strategy.model.modules())) == modules
+    assert torch.equal(torch.get_rng_state(), random)
 
 
 @every_method
