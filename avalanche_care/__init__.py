@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CaREConfig": "strategies",
     "CaREStrategy": "strategies",
+    "alignment": "",
     "benchmarks": "",
     "experiments": "",
     "losses": "",

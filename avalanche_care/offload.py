@@ -90,7 +90,9 @@ class Offload:
         """
         shape = torch.Size((len(old) + rows, *old.shape[1:]))
         if self._scratch is not None and old.numel() and self._has(name, old):
-            new = _mapped(_file(self._scratch, name), shape, old.dtype, had=old.nbytes)
+            file = _file(self._scratch, name)
+            _extend(file, old.nbytes, _size(shape, old.dtype))
+            new = _mapped(file, shape, old.dtype)
         else:
             new = self._new(name, shape, old.dtype)
             new[: len(old)] = old.detach()
@@ -109,14 +111,15 @@ class Offload:
         """Return zeros in the store, in a new file: the old one may still be mapped."""
         if self._scratch is None or not prod(shape):  # an empty file cannot be mapped
             return torch.zeros(shape, dtype=dtype)
-        part = self._scratch / "part"
+        part, file = self._scratch / "part", _file(self._scratch, name)
         try:
-            new = _mapped(part, shape, dtype)
+            _extend(part, 0, _size(shape, dtype))
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        os.replace(part, _file(self._scratch, name))
-        return new
+        self._tensors.pop(name, None)  # it is not what the file holds any more
+        os.replace(part, file)
+        return _mapped(file, shape, dtype)
 
 
 def _bad(where: object, why: str) -> ValueError:
@@ -141,9 +144,16 @@ def _remove(scratch: Path, owner: int) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _mapped(path: Path, shape: torch.Size, dtype: torch.dtype, had: int = 0) -> Tensor:
-    """Extend a file of ``had`` bytes with zeros and map all of it."""
-    size = prod(shape) * dtype.itemsize
+def _size(shape: torch.Size, dtype: torch.dtype) -> int:
+    return prod(shape) * dtype.itemsize
+
+
+def _mapped(path: Path, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    return torch.from_file(str(path), shared=True, size=prod(shape), dtype=dtype).view(shape)
+
+
+def _extend(path: Path, had: int, size: int) -> None:
+    """Extend a file of ``had`` bytes to ``size`` bytes with zeros, or leave it as it was."""
     with path.open("r+b" if had else "w+b") as file:
         try:
             _reserve(file.fileno(), had, size - had)
@@ -151,7 +161,6 @@ def _mapped(path: Path, shape: torch.Size, dtype: torch.dtype, had: int = 0) -> 
             file.truncate(had)
             message = f"offload: no room for {size - had:,} more bytes in {path.parent}"
             raise OSError(error.errno, f"{message} ({error.strerror})") from error
-    return torch.from_file(str(path), shared=True, size=prod(shape), dtype=dtype).view(shape)
 
 
 def _reserve(descriptor: int, start: int, size: int) -> None:

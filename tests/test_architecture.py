@@ -26,6 +26,7 @@ LAYERS = (
     {"_version", "_lazy"},
     {"memory", "offload"},
     {"nn", "losses", "metrics", "statistics"},
+    {"alignment"},
     {"benchmarks", "plugins"},
     {"strategies"},
     {"experiments"},
@@ -36,7 +37,7 @@ LAYERS = (
 MAY_IMPORT = {
     room: {room}.union(*LAYERS[:depth]) for depth, layer in enumerate(LAYERS) for room in layer
 }
-WITHOUT_AVALANCHE = {room for layer in LAYERS[:3] for room in layer}
+WITHOUT_AVALANCHE = {room for layer in LAYERS[:4] for room in layer}
 
 
 def imports(source: str) -> Iterator[str]:
@@ -88,6 +89,8 @@ def test_the_package_is_where_the_sources_are_read() -> None:
         ("nn.vit", "import avalanche_care", False),
         ("nn.vit", "from . import weights", False),
         ("losses", "from avalanche_care.statistics import ClassGaussians", False),
+        ("statistics", "from avalanche_care.alignment import align_head", False),
+        ("alignment", "from avalanche_care.plugins.alignment import DECAYS", False),
         ("losses", "def f():\n    from avalanche_care.strategies import care", False),
         ("plugins.ema", "from avalanche_care.benchmarks import Protocol", False),
         ("strategies.care", "from avalanche_care.plugins.ema import RULES", True),
@@ -104,7 +107,7 @@ def test_the_rules_themselves(module: str, line: str, fine: bool) -> None:
 
 CLI_HELP = """
 import avalanche_care.cli as cli
-for argv in (["--help"], ["demo", "--help"], ["--version"]):
+for argv in (["--help"], ["demo", "--help"], ["data", "pack", "--help"], ["--version"]):
     try:
         cli.main(argv)
     except SystemExit as end:
@@ -119,9 +122,11 @@ for argv in (["--help"], ["demo", "--help"], ["--version"]):
         (CLI_HELP, {"torch", "avalanche", "numpy"}),
         ("import avalanche_care.nn", {"avalanche"}),
         ("import avalanche_care.losses, avalanche_care.statistics", {"avalanche"}),
+        ("import avalanche_care.alignment, avalanche_care.offload", {"avalanche"}),
         ("import avalanche_care.metrics", {"torch", "avalanche"}),
         ("import avalanche_care.benchmarks.protocol", {"torch", "avalanche"}),
         ("from avalanche_care.benchmarks import Protocol", {"torch", "avalanche"}),
+        ("from avalanche_care.benchmarks import PackedImages, pack_folder", {"avalanche"}),
         ("from avalanche_care.experiments import RunResult", {"torch", "avalanche"}),
         ("from avalanche_care.experiments import results_table", {"torch", "avalanche"}),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from math import cos, pi
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from avalanche_care.losses import NonFiniteLossError
+from avalanche_care.alignment import align_head
+from avalanche_care.offload import Offload
 from avalanche_care.statistics import COVARIANCES, ClassGaussians, require_finite
 
 DECAYS = ("none", "released", "intended")
@@ -62,6 +63,9 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
         scale: of the cosines.
         momentum: of SGD.
         weight_decay: of SGD.
+        offload: where the Gaussians live while they are not used, ``"cpu"`` or a directory, see
+            :class:`avalanche_care.offload.Offload`; None: where the model is. The numbers are the
+            same.
         automatic: act after every training experience. A strategy with phases of its own passes
             False and calls :meth:`fit` and :meth:`align` itself.
 
@@ -80,6 +84,7 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
         scale: float = 20.0,
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
+        offload: str | os.PathLike[str] | None = None,
         automatic: bool = True,
     ) -> None:
         super().__init__()
@@ -103,7 +108,9 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.automatic = automatic
-        self.gaussians = ClassGaussians(covariance=covariance)
+        self.gaussians = ClassGaussians(
+            covariance=covariance, offload=None if offload is None else Offload(offload)
+        )
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Fit and align, if automatic."""
@@ -159,36 +166,20 @@ class ClassifierAlignmentPlugin(SupervisedPlugin[Any]):
 
         Raises:
             RuntimeError: if a class has no Gaussian yet.
-            NonFiniteLossError: if the loss is NaN or infinite.
+            NonFiniteLossError: if the head became NaN or infinite; it is then what it was before
+                that epoch.
         """
         head = model.head
-        missing = [c for c in range(head.n_classes) if c not in self.gaussians]
-        if missing:
-            raise RuntimeError(f"classes in columns {missing} have no Gaussian: call fit() first")
-        n = 5 * (self.batch_size or batch_size)
-        factors = mean_scales(head.task_of, self.decay).tolist()
-        weight = head.weight
-        optimizer = torch.optim.SGD(
-            [weight], lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        align_head(
+            head,
+            self.gaussians,
+            rates=[self.learning_rate(epoch) for epoch in range(self.epochs)],
+            rows=5 * (self.batch_size or batch_size),
+            mean_scale=mean_scales(head.task_of, self.decay),
+            scale=self.scale,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
         )
-        for epoch in range(self.epochs):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate(epoch)
-            samples = torch.cat(
-                [self.gaussians.sample(c, n, mean_scale=f) for c, f in enumerate(factors)]
-            )  # (C n, D)
-            order = torch.randperm(len(samples), device=samples.device)
-            with torch.enable_grad():
-                for rows in order.split(n):
-                    loss = F.cross_entropy(self.scale * head(samples[rows]), rows // n)
-                    if not torch.isfinite(loss):
-                        raise NonFiniteLossError(
-                            f"the loss is {loss.item()} in alignment epoch {epoch}. The head is "
-                            "that of the last good step. Lower the alignment's learning rate."
-                        )
-                    (weight.grad,) = torch.autograd.grad(loss, weight)
-                    optimizer.step()
-        weight.grad = None
 
     def learning_rate(self, epoch: int) -> float:
         """Return ``lr (1 + cos(pi epoch / 5)) / 2``."""

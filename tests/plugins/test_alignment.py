@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from avalanche_care.alignment import cosine_gradient
 from avalanche_care.benchmarks import Protocol, class_incremental
 from avalanche_care.losses import NonFiniteLossError
 from avalanche_care.nn import CaREModel
@@ -103,12 +105,12 @@ def test_alignment_draws_and_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Identity(6, [[4, 1], [0], [7, 3]])
     plugin = ClassifierAlignmentPlugin(epochs=3, lr=0.1, decay="intended")
     plugin.fit(model, clouds(model))
-    drawn: list[tuple[int, int, float]] = []
-    sample = plugin.gaussians.sample
+    drawn: list[tuple[list[int], int, Tensor]] = []
+    draw = plugin.gaussians.draw
 
-    def noting(column: int, n: int, *, mean_scale: float = 1.0) -> Tensor:
-        drawn.append((column, n, mean_scale))
-        return sample(column, n, mean_scale=mean_scale)
+    def noting(columns: Tensor, chunk: int, *, mean_scale: Tensor, device: Any) -> Any:
+        drawn.append((columns.bincount().tolist(), chunk, mean_scale))
+        return draw(columns, chunk, mean_scale=mean_scale, device=device)
 
     batches: list[Tensor] = []
     rates: list[float] = []
@@ -118,13 +120,18 @@ def test_alignment_draws_and_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         rates.append(self.param_groups[0]["lr"])
         return step(self, *args)
 
-    monkeypatch.setattr(plugin.gaussians, "sample", noting)
+    monkeypatch.setattr(plugin.gaussians, "draw", noting)
     monkeypatch.setattr(torch.optim.SGD, "step", noting_step)
-    model.head.register_forward_pre_hook(lambda module, args: batches.append(args[0]))
+
+    def noting_batch(weight: Tensor, x: Tensor, y: Tensor, scale: float) -> Tensor:
+        batches.append(x)
+        return cosine_gradient(weight, x, y, scale)
+
+    monkeypatch.setattr("avalanche_care.alignment.cosine_gradient", noting_batch)
     plugin.align(model, batch_size=4)
     factors = [0.9 + 0.1 / 3] * 2 + [0.9 + 0.2 / 3] + [1.0] * 2
-    assert [(c, n) for c, n, _ in drawn] == [(c, 20) for c in range(5)] * 3
-    assert [f for _, _, f in drawn] == pytest.approx(factors * 3)
+    assert [(counts, chunk) for counts, chunk, _ in drawn] == [([20] * 5, 20)] * 3
+    assert all(scale.tolist() == pytest.approx(factors) for _, _, scale in drawn)
     assert [batch.shape for batch in batches] == [(20, 6)] * 15
     assert rates == pytest.approx([plugin.learning_rate(e) for e in range(3) for _ in range(5)])
     # Shuffled over classes: no batch is of one class only.
@@ -135,10 +142,15 @@ def test_batch_size_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Identity(6, [[0, 1]])
     plugin = ClassifierAlignmentPlugin(epochs=1, batch_size=3)
     plugin.fit(model, clouds(model))
-    batches: list[int] = []
-    model.head.register_forward_pre_hook(lambda module, args: batches.append(len(args[0])))
+    sizes: list[int] = []
+
+    def noting(weight: Tensor, x: Tensor, y: Tensor, scale: float) -> Tensor:
+        sizes.append(len(x))
+        return torch.zeros_like(weight)
+
+    monkeypatch.setattr("avalanche_care.alignment.cosine_gradient", noting)
     plugin.align(model, batch_size=100)
-    assert batches == [15, 15]
+    assert sizes == [15, 15]
 
 
 def test_alignment_is_plain_sgd_on_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,10 +168,9 @@ def test_alignment_is_plain_sgd_on_the_head(monkeypatch: pytest.MonkeyPatch) -> 
     optimizer = torch.optim.SGD([weight], lr=0.2, momentum=0.8, weight_decay=0.01)
     scheduler = CosineAnnealingLR(optimizer, T_max=5)
     for _ in range(7):
-        x = torch.cat([plugin.gaussians.sample(c, 10) for c in range(3)])
-        y = torch.arange(3).repeat_interleave(10)
-        order = torch.randperm(30)
-        for rows in order.split(10):
+        y = torch.arange(3).repeat_interleave(10)[torch.randperm(30)]
+        (x,) = plugin.gaussians.draw(y, 30)
+        for rows in torch.arange(30).split(10):
             optimizer.zero_grad()
             cosines = torch.cosine_similarity(x[rows][:, None], weight[None], dim=2)
             F.cross_entropy(10.0 * cosines, y[rows]).backward()
@@ -215,6 +226,23 @@ def test_no_epochs_leave_the_head_alone() -> None:
     before = model.head.weight.detach().clone()
     plugin.align(model, batch_size=4)
     assert torch.equal(model.head.weight, before)
+
+
+def test_offloading_the_statistics_changes_nothing(tmp_path: Path) -> None:
+    weights = []
+    for offload in (None, "cpu", tmp_path):
+        torch.manual_seed(0)
+        model = Identity(6, [[4, 1], [0], [7, 3]])
+        plugin = ClassifierAlignmentPlugin(epochs=2, offload=offload)
+        batches = clouds(model)
+        for _ in range(2):  # after each phase
+            plugin.fit(model, batches)
+            plugin.align(model, batch_size=4)
+        weights.append(model.head.weight.detach())
+        assert torch.equal(weights[0], weights[-1])
+    assert len([*tmp_path.glob("*/factor.*")]) == 5
+    with pytest.raises(ValueError, match="got 'nowhere': it does not exist"):
+        ClassifierAlignmentPlugin(offload="nowhere")
 
 
 def test_automatic_acts_after_an_experience_and_not_otherwise() -> None:
