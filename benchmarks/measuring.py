@@ -139,7 +139,7 @@ def peak_bytes(call: Callable[[], Any], device: str) -> int:
 def free_bytes(device: str) -> int | None:
     """Return how much memory is free on a device, None where the system does not say."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return torch.cuda.mem_get_info(torch.empty(0, device=device).device)[0]
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return None
