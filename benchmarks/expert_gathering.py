@@ -10,7 +10,9 @@ ways on layers with more, and prints how they compare.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import measuring
@@ -45,7 +47,23 @@ def run(layer: EitherWay, h: Tensor, *, dense: bool, train: bool) -> Any:
         (out.sum() + logits.sum()).backward()
 
 
-def main() -> None:
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the ratio of the two against the number of tasks."""
+    figure, (panel,) = measuring.new_figure(width=4.5)
+    for i, mode in enumerate(("train", "infer")):
+        own = [row for row in rows if row["mode"] == mode]
+        x, y = [r["tasks"] for r in own], [r["dense_over_sparse"] for r in own]
+        panel.plot(x, y, color=measuring.COLOURS[i], marker=measuring.MARKERS[i], label=mode)
+    panel.axhline(1, color="black", lw=0.8)
+    panel.set_xscale("log")
+    panel.legend(frameon=False)
+    ticks = sorted({row["tasks"] for row in rows})
+    title = "All experts for everyone / six gathered for each"
+    measuring.finish_panel(panel, title=title, x="tasks", y="ratio of seconds", ticks=ticks)
+    measuring.save_figure(figure, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure for every number of tasks."""
     parser = measuring.parser(__doc__.splitlines()[0])
     parser.add_argument("--dim", type=int, default=768)
@@ -53,7 +71,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--tasks", type=measuring.numbers, default="7,8,10,13,16,20,30,50")
     parser.add_argument("--repeats", type=int, default=9)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.quick:
         options.tasks, options.repeats, options.batch = [8, 20], 3, 2
     measuring.prepare(options)
@@ -87,6 +105,8 @@ def main() -> None:
     measuring.print_table(rows)
     if options.csv:
         measuring.write_csv(options.csv, rows, options.device)
+    if options.figure:
+        draw(rows, options.figure)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ counted, seconds are taken in turns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import measuring
 import timm
@@ -52,15 +55,39 @@ def gmac(call: partial[Tensor]) -> float:
     return counter.get_total_flops() / 2e9
 
 
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw how much is left of the plain form's work and time."""
+    figure, panels = measuring.new_figure(columns=2)
+    for panel, key, title in zip(
+        panels, ("gmac_ratio", "seconds_ratio"), ("Multiply-adds", "Seconds"), strict=True
+    ):
+        own = [row for row in rows if row["implementation"] == "shared"]
+        for i, batch in enumerate(sorted({row["batch"] for row in own})):
+            line = [row for row in own if row["batch"] == batch]
+            panel.plot(
+                [row["tasks"] for row in line],
+                [row[key] for row in line],
+                color=measuring.COLOURS[i],
+                marker=measuring.MARKERS[i],
+                label=f"batch {batch}",
+            )
+        panel.axhline(1, color="black", lw=0.8)
+        panel.set_ylim(bottom=0)
+        ticks = sorted({row["tasks"] for row in own})
+        measuring.finish_panel(panel, title=title, x="tasks", y="shared / plain", ticks=ticks)
+    panels[0].legend(frameon=False)
+    measuring.save_figure(figure, path)
+
+
 @torch.no_grad()
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure for every number of tasks and every batch size."""
     parser = measuring.parser(__doc__.splitlines()[0])
     parser.add_argument("--arch", default="vit_tiny_patch16_224", help="timm architecture")
     parser.add_argument("--tasks", type=measuring.numbers, default="10,20,60")
     parser.add_argument("--batch", type=measuring.numbers, default="1,8")
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.quick:
         options.tasks, options.batch, options.repeats = [5], [1, 4], 1
     measuring.prepare(options)
@@ -91,6 +118,8 @@ def main() -> None:
     measuring.print_table(rows)
     if options.csv:
         measuring.write_csv(options.csv, rows, options.device)
+    if options.figure:
+        draw(rows, options.figure)
 
 
 if __name__ == "__main__":
