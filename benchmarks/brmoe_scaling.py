@@ -193,10 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_goals(rows)
     if options.estimate:
         print_estimate(rows, dim=shared.backbone.embed_dim, device=options.device)
-    if options.csv:
-        measuring.write_csv(options.csv, rows, options.device)
-    if options.figure:
-        draw(rows, options.figure)
+    measuring.keep(rows, options, draw)
 
 
 if __name__ == "__main__":

@@ -253,10 +253,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in values]
     measuring.print_table(rows)
     print_whole_run(rows, options)
-    if options.csv:
-        measuring.write_csv(options.csv, rows, options.device)
-    if options.figure:
-        draw(rows, options.figure)
+    measuring.keep(rows, options, draw)
 
 
 if __name__ == "__main__":

@@ -116,10 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name in calls
             ]
     measuring.print_table(rows)
-    if options.csv:
-        measuring.write_csv(options.csv, rows, options.device)
-    if options.figure:
-        draw(rows, options.figure)
+    measuring.keep(rows, options, draw)
 
 
 if __name__ == "__main__":

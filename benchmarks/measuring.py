@@ -181,6 +181,18 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vP*"
 
 
+def keep(
+    rows: Sequence[Mapping[str, Any]],
+    options: argparse.Namespace,
+    draw: Callable[[Sequence[Mapping[str, Any]], Path], None],
+) -> None:
+    """Write and draw the rows where ``--csv`` and ``--figure`` say, if they do."""
+    if options.csv:
+        write_csv(options.csv, rows, options.device)
+    if options.figure:
+        draw(rows, options.figure)
+
+
 def new_figure(
     rows: int = 1, columns: int = 1, *, width: float = 3.4, height: float = 2.5
 ) -> tuple[Any, list[Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,16 @@ def test_methods_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == ["care", "simplecil", "finetune"]
+
+
+def test_the_order_of_methods_is_not_that_of_imports() -> None:
+    code = (
+        "from avalanche_care.strategies import finetune\n"
+        "from avalanche_care.strategies.registry import available_methods\n"
+        "print(list(available_methods()))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "['care', 'simplecil', 'finetune']\n"
 
 
 def test_benchmarks_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,10 +56,16 @@ def register(
 
 
 def available_methods() -> dict[str, Method]:
-    """Return all registered methods by name."""
-    for module in MODULES:
-        import_module(f"avalanche_care.strategies.{module}")
-    return dict(_REGISTRY)
+    """Return all registered methods by name: ours in the order of ``MODULES``, then all others."""
+    ours = [f"avalanche_care.strategies.{module}" for module in MODULES]
+    for module in ours:
+        import_module(module)
+
+    def place(method: Method) -> int:  # whichever module was imported first
+        home = method.strategy.__module__
+        return ours.index(home) if home in ours else len(ours)
+
+    return {method.name: method for method in sorted(_REGISTRY.values(), key=place)}
 
 
 def get_method(name: str) -> Method:
