@@ -251,11 +251,12 @@ class BRMoE(nn.Module):
 
         own_mask = None if mask is None else mask.gather(1, rows_like(selected, mask))
         hidden = masked(self.bank.hidden_of(normalised_cls, selected), own_mask)  # (B, m, r)
+        own = None if row is None else self.router(row)  # the newest router's scores, (B, T)
         with torch.no_grad():  # which experts: all scores
             everyone = torch.arange(visible, device=cls.device)
-            scores = self._scores(selected, everyone, hidden, cls, row)  # (B, m, V)
+            scores = self._scores(selected, everyone, hidden, cls, own)  # (B, m, V)
             experts = scores.topk(min(self.config.top_k, visible), dim=-1).indices  # (B, m, K)
-        scores = self._scores(selected, experts, hidden, cls, row)  # what to differentiate: a few
+        scores = self._scores(selected, experts, hidden, cls, own)  # what to differentiate: a few
         share = scores.softmax(-1)  # (B, m, K)
         if use is not None:
             share = share * use[..., None]
@@ -263,14 +264,14 @@ class BRMoE(nn.Module):
         return gates.scatter_add(1, experts.flatten(1), share.flatten(1)), mask, logits
 
     def _scores(
-        self, selected: Tensor, experts: Tensor, hidden: Tensor, cls: Tensor, row: Tensor | None
+        self, selected: Tensor, experts: Tensor, hidden: Tensor, cls: Tensor, own: Tensor | None
     ) -> Tensor:
-        """Return the selected routers' scores, the newest router's from ``row`` if there is one."""
+        """Return the selected routers' scores; the newest router's are ``own``, if given."""
         scores = self.routing.scores(selected, experts, hidden, cls)  # (B, m, V)
-        if row is None:
+        if own is None:
             return scores
         newest = (selected == self.tasks - 1)[..., None]  # (B, m, 1)
-        own = self.router(row)[:, None].expand(-1, selected.shape[1], -1)  # (B, m, T)
+        own = own[:, None].expand(-1, selected.shape[1], -1)  # (B, m, T)
         return torch.where(newest, own.gather(-1, experts.expand_as(scores)), scores)
 
     def _entropies(self, logits: Tensor, visible: int) -> Tensor:
