@@ -12,6 +12,7 @@ from avalanche_care._lazy import lazy_names
 from avalanche_care._version import __version__
 
 if TYPE_CHECKING:
+    from avalanche_care.experiments import load as load
     from avalanche_care.strategies import CaREConfig as CaREConfig
     from avalanche_care.strategies import CaREStrategy as CaREStrategy
 
@@ -21,6 +22,7 @@ _HOMES = {
     "alignment": "",
     "benchmarks": "",
     "experiments": "",
+    "load": "experiments",
     "losses": "",
     "memory": "",
     "metrics": "",
@@ -31,5 +33,5 @@ _HOMES = {
     "strategies": "",
 }
 
-__all__ = ["CaREConfig", "CaREStrategy", "__version__"]
+__all__ = ["CaREConfig", "CaREStrategy", "__version__", "load"]
 __getattr__, __dir__ = lazy_names(__name__, _HOMES, eager=["__version__"])

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from avalanche_care._version import __version__
+from avalanche_care.cli_data import add_data_commands
+from avalanche_care.cli_runs import add_run_commands
 
 DEMO_METHODS = "care,simplecil,finetune"
 
@@ -20,7 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 if the input was at fault.
     """
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and not hasattr(args, "settings"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.settings = rest  # of a run: parsed when the method is known
     try:
         status: int = args.run(args)
     except (ValueError, OSError) as error:
@@ -51,38 +57,13 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--device", default="cpu", help="such as cpu, cuda, cuda:1 (cpu)")
     demo.add_argument("--quiet", action="store_true", help="no progress bars")
     demo.set_defaults(run=_demo)
+    add_run_commands(commands)
     methods = commands.add_parser("methods", help="list the methods")
     methods.set_defaults(run=_methods)
     benchmarks = commands.add_parser("benchmarks", help="list the benchmarks")
     benchmarks.set_defaults(run=_benchmarks)
-    _add_data_commands(commands.add_parser("data", help="prepare image data"))
+    add_data_commands(commands.add_parser("data", help="get, check and prepare image data"))
     return parser
-
-
-def _add_data_commands(data: argparse.ArgumentParser) -> None:
-    commands = data.add_subparsers(required=True, metavar="COMMAND")
-    pack = commands.add_parser(
-        "pack",
-        help="decode an image folder once, into one file",
-        description="Packs a directory with one folder of images per class into one file of "
-        "uint8 pixels, which benchmarks take in place of the directory. Stopped at any moment, the "
-        "same command goes on where it was.",
-    )
-    pack.add_argument("folder", help="directory with one folder of images per class")
-    pack.add_argument("--out", required=True, help="file to make, such as data/train.pack")
-    pack.add_argument(
-        "--size", type=int, default=256, help="pixels of the shorter side; 0: unchanged (256)"
-    )
-    pack.add_argument("--workers", type=int, help="threads that decode (one per core)")
-    pack.add_argument("--force", action="store_true", help="replace the file if it is there")
-    pack.add_argument("--restart", action="store_true", help="do not go on with an unfinished file")
-    pack.add_argument("--skip-unreadable", action="store_true", help="leave out broken images")
-    pack.add_argument("--quiet", action="store_true", help="no progress bars")
-    pack.set_defaults(run=_data_pack)
-    verify = commands.add_parser("verify", help="read a packed file and check every image in it")
-    verify.add_argument("file", help="the packed file")
-    verify.add_argument("--quiet", action="store_true", help="no progress bar")
-    verify.set_defaults(run=_data_verify)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -116,41 +97,6 @@ def _benchmarks(args: argparse.Namespace) -> int:
 
     for name, description in available_benchmarks().items():
         print(f"{name:12} {description}")
-    return 0
-
-
-def _data_pack(args: argparse.Namespace) -> int:
-    from avalanche_care.benchmarks.pack import pack_folder
-
-    try:
-        images = pack_folder(
-            args.folder,
-            args.out,
-            size=args.size,
-            workers=args.workers,
-            force=args.force,
-            restart=args.restart,
-            skip_unreadable=args.skip_unreadable,
-            progress=not args.quiet,
-        )
-    except KeyboardInterrupt:
-        print("avalanche-care: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    print(f"{args.out}: {len(images):,} images of {len(images.classes):,} classes")
-    return 0
-
-
-def _data_verify(args: argparse.Namespace) -> int:
-    from avalanche_care.benchmarks.packed import PackedImages
-
-    images = PackedImages(args.file)
-    damaged = images.verify(progress=not args.quiet)
-    if damaged:
-        raise ValueError(
-            f"{len(damaged)} of {len(images)} images in {args.file} are damaged; copy the file or "
-            "pack the images again:\n- " + "\n- ".join(damaged)
-        )
-    print(f"{args.file}: {len(images):,} images of {len(images.classes):,} classes, all intact")
     return 0
 
 

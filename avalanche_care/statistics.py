@@ -211,12 +211,20 @@ class ClassGaussians:
             "factors": dict(self._factors),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; the tensors are copied."""
+    def load_state_dict(
+        self, state: dict[str, Any], *, device: torch.device | str | None = None
+    ) -> None:
+        """Restore what :meth:`state_dict` returned; the tensors are copied.
+
+        Args:
+            state: the state.
+            device: where they go, unless they are offloaded; None: where the state has them.
+        """
         self.covariance, self.jitter = state["covariance"], state["jitter"]
         self._means, self._factors = {}, {}
         for column, mean in state["means"].items():
-            self._keep(column, mean.clone(), state["factors"][column].clone())
+            factor = state["factors"][column]
+            self._keep(column, mean.to(device, copy=True), factor.to(device, copy=True))
 
 
 def require_finite(features: Tensor, columns: Tensor, labels: Tensor) -> None:

@@ -14,7 +14,7 @@ from avalanche_care.nn import CosineHead
 from avalanche_care.statistics import ClassGaussians
 from avalanche_care.strategies.care_presets import PRESETS
 
-PRESET = PRESETS["omnibenchmark-1k/B100-Inc3"]
+PRESET = PRESETS["omnibenchmark1k/B100-Inc3"]
 TASKS = 301
 TRAIN_IMAGES, TEST_IMAGES, CLASSES = 168_718, 19_849, 1000
 EXPLANATION = """

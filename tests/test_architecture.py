@@ -23,13 +23,14 @@ SOURCES = {
 """Dotted name of every module ("avalanche_care.nn.__init__" for packages) and its text."""
 
 LAYERS = (
-    {"_version", "_lazy"},
+    {"_version", "_lazy", "_files"},
     {"memory", "offload"},
     {"nn", "losses", "metrics", "statistics"},
     {"alignment"},
     {"benchmarks", "plugins"},
     {"strategies"},
     {"experiments"},
+    {"cli_data", "cli_runs"},
     {"cli"},
 )
 """The rooms of the package. Each may use itself and the layers before its own."""
@@ -98,6 +99,9 @@ def test_the_package_is_where_the_sources_are_read() -> None:
         ("experiments.run", "from avalanche_care import metrics", True),
         ("experiments.run", "from avalanche_care._version import __version__", True),
         ("experiments.run", "from avalanche_care import cli", False),
+        ("experiments.run", "import avalanche_care.cli_data", False),
+        ("cli_data", "from avalanche_care.benchmarks.pack import pack_folder", True),
+        ("cli_data", "from avalanche_care.cli import main", False),
         ("cli", "from avalanche_care.experiments import run_method", True),
     ],
 )
@@ -107,7 +111,13 @@ def test_the_rules_themselves(module: str, line: str, fine: bool) -> None:
 
 CLI_HELP = """
 import avalanche_care.cli as cli
-for argv in (["--help"], ["demo", "--help"], ["data", "pack", "--help"], ["--version"]):
+for argv in (
+    ["--help"],
+    ["--version"],
+    ["demo", "--help"],
+    ["data", "--help"],
+    *(["data", name, "--help"] for name in "download verify info import curate pack".split()),
+):
     try:
         cli.main(argv)
     except SystemExit as end:
@@ -129,6 +139,10 @@ for argv in (["--help"], ["demo", "--help"], ["data", "pack", "--help"], ["--ver
         ("from avalanche_care.benchmarks import PackedImages, pack_folder", {"avalanche"}),
         ("from avalanche_care.experiments import RunResult", {"torch", "avalanche"}),
         ("from avalanche_care.experiments import results_table", {"torch", "avalanche"}),
+        (
+            "from avalanche_care.experiments.published import published",
+            {"torch", "avalanche", "numpy"},
+        ),
     ],
 )
 def test_what_an_import_costs(code: str, unwanted: set[str]) -> None:

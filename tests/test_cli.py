@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from pictures import make_pictures
 
 from avalanche_care.cli import main
 
@@ -79,65 +76,3 @@ def test_demo_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[
     first = (out / "simplecil" / "result.json").stat().st_mtime_ns
     assert main(["demo", *arguments, "--out", str(out)]) == 0  # again, over the old one
     assert (out / "simplecil" / "result.json").stat().st_mtime_ns != first
-
-
-def test_data_pack_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, out = make_pictures(tmp_path / "pictures"), tmp_path / "data" / "train.pack"
-    pack = ["data", "pack", str(folder), "--out", str(out), "--size", "16", "--workers", "2"]
-    assert main([*pack, "--quiet"]) == 0
-    output = capsys.readouterr()
-    assert output.out == f"{out}: 9 images of 3 classes\n"
-    assert output.err == ""
-    assert main([*pack, "--force"]) == 0
-    assert "packing: 100%" in capsys.readouterr().err
-    assert main(["data", "verify", str(out), "--quiet"]) == 0
-    assert capsys.readouterr().out == f"{out}: 9 images of 3 classes, all intact\n"
-    out.write_bytes(out.read_bytes()[:-1] + b"?")
-    assert main(["data", "verify", str(out), "--quiet"]) == 2
-    assert capsys.readouterr().err.endswith("pack the images again:\n- cat/8.jpg\n")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["pack", "{}/nowhere", "--out", "{}/x.pack"], "no such directory: {}/nowhere"),
-        (["pack", "{}/pictures", "--out", "{}/there.pack"], "there.pack is there already; --force"),
-        (["pack", "{}/pictures", "--out", "{}/x.pack", "--size", "-3"], "got size=-3"),
-        (["verify", "{}/there.pack"], "there.pack is not a packed image file"),
-        (["verify", "{}/no.pack"], "no.pack"),
-    ],
-)
-def test_data_commands_refuse(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_pictures(tmp_path / "pictures")
-    (tmp_path / "there.pack").write_bytes(b"something else")
-    assert main(["data", *(argument.format(tmp_path) for argument in arguments)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("avalanche-care: ")
-    assert message.format(tmp_path) in error
-    assert len(error.splitlines()) == 1
-    assert (tmp_path / "there.pack").read_bytes() == b"something else"
-
-
-def test_data_pack_can_be_stopped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from avalanche_care.benchmarks import _pack_source
-    from avalanche_care.benchmarks.images import load_image
-
-    folder, out = make_pictures(tmp_path / "pictures"), tmp_path / "train.pack"
-
-    def load(path: str) -> object:
-        if path.endswith("7.png"):
-            os.kill(os.getpid(), signal.SIGINT)  # what control-C sends
-        return load_image(path)
-
-    pack = ["data", "pack", str(folder), "--out", str(out), "--quiet"]
-    with monkeypatch.context() as patch:
-        patch.setattr(_pack_source, "load_image", load)
-        assert main(pack) == 130
-    assert "stopped; the same command goes on from here" in capsys.readouterr().err
-    assert not out.exists()
-    assert main(pack) == 0
-    assert main(["data", "verify", str(out), "--quiet"]) == 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torchvision.datasets import ImageFolder
 
@@ -14,7 +14,6 @@ from avalanche_care.benchmarks.images import (
     class_folders,
     default_eval_transform,
     default_train_transform,
-    eval_resize,
     image_folder,
     load_image,
     no_class_folders,
@@ -22,15 +21,31 @@ from avalanche_care.benchmarks.images import (
 from avalanche_care.benchmarks.packed import PackedImages
 from avalanche_care.benchmarks.protocol import DEFAULT_SEED, Protocol
 from avalanche_care.benchmarks.scenario import CILBenchmark, class_incremental
+from avalanche_care.benchmarks.transforms import TransformFamily, own_normalisation
 
 __all__ = [
+    "ImageData",
     "benchmark_from_folders",
     "default_eval_transform",
     "default_train_transform",
+    "image_benchmark",
     "load_image",
+    "open_images",
 ]
 
 logger = logging.getLogger(__name__)
+
+
+class ImageData(NamedTuple):
+    """Training and test images of the same classes.
+
+    ``train`` and ``test`` are data sets of (PIL image, label) with ``targets``; ``classes`` has
+    the name of each label.
+    """
+
+    train: Any
+    test: Any
+    classes: list[str]
 
 
 def benchmark_from_folders(
@@ -85,30 +100,82 @@ def benchmark_from_folders(
             "cache_eval keeps what the default evaluation transform crops, so it cannot be used "
             "with an eval_transform; leave one of the two out"
         )
-    train_dir, test_dir = Path(train_dir), Path(test_dir)
-    train, test, classes = _open(train_dir, test_dir)
-    protocol = _protocol(protocol, class_order_seed, len(classes), train_dir)
-    if train_transform is None:
-        train_transform = default_train_transform(image_size, mean, std)
-    if eval_transform is None:
-        eval_transform = default_eval_transform(image_size, mean, std)
-        if isinstance(test, PackedImages):
-            _warn_of_enlarging(test, image_size)
+    train_dir = Path(train_dir)
+    images = open_images(train_dir, test_dir)
+    return image_benchmark(
+        images,
+        _protocol(protocol, class_order_seed, len(images.classes), train_dir),
+        own_normalisation(image_size, mean, std).with_own(train_transform, eval_transform),
+        cache_eval=cache_eval,
+        name=name or train_dir.resolve().parent.name,
+    )
+
+
+def image_benchmark(
+    images: ImageData,
+    protocol: Protocol,
+    family: TransformFamily,
+    *,
+    cache_eval: bool | str | Path = False,
+    name: str,
+    realms: Mapping[str, Sequence[int]] | None = None,
+) -> CILBenchmark:
+    """Make a class-incremental benchmark of images, with a family of transforms.
+
+    Args:
+        images: From :func:`open_images`, or of that form.
+        protocol: Which classes arrive when.
+        family: What is done to the images.
+        cache_eval: As in :func:`benchmark_from_folders`.
+        name: Name for tables and result files.
+        realms: Groups of classes: name -> original class indices.
+
+    Returns:
+        The benchmark, with ``class_names`` and the words of ``family``.
+
+    Raises:
+        ValueError: If the labels do not fit the protocol, or ``cache_eval`` comes with another
+            evaluation than the one that the cache keeps, or with images that are no files.
+        OSError: If the cache cannot be written.
+    """
+    train, test, classes = images
+    evaluate = family.eval
+    if isinstance(test, PackedImages):
+        _warn_of_enlarging(test, family)
     if cache_eval:
+        _check_cacheable(test, family)
         from avalanche_care.benchmarks._eval_cache import EvalTransform, cached_eval_images
 
-        test = cached_eval_images(test, image_size, None if cache_eval is True else cache_eval)
-        eval_transform = EvalTransform(image_size, mean, std)
+        directory = None if cache_eval is True else cache_eval
+        test = cached_eval_images(test, family.image_size, directory)
+        evaluate = EvalTransform(family.image_size, family.mean, family.std)
     # Our transforms go to Avalanche, which keeps one for training and one for evaluation.
-    return class_incremental(
+    benchmark = class_incremental(
         train,
         test,
         protocol,
-        train_transform=train_transform,
-        eval_transform=eval_transform,
-        name=name or train_dir.resolve().parent.name,
+        train_transform=family.train,
+        eval_transform=evaluate,
+        name=name,
         class_names=classes,
+        realms=realms,
+        transforms=family.description,
     )
+    logger.info("%s", benchmark)
+    return benchmark
+
+
+def _check_cacheable(test: Any, family: TransformFamily) -> None:
+    if not family.cacheable:
+        raise ValueError(
+            "cache_eval keeps the bicubic resize and centre crop of the default evaluation "
+            f"transform, but this is {family.description}; leave cache_eval out"
+        )
+    if not isinstance(test, (ImageFolder, PackedImages)):
+        raise ValueError(
+            f"cache_eval is for image folders and packed files, not for {type(test).__name__}; "
+            "leave it out"
+        )
 
 
 def _protocol(
@@ -124,11 +191,20 @@ def _protocol(
     return protocol
 
 
-def _open(
-    train_dir: Path, test_dir: Path
-) -> tuple[ImageFolder | PackedImages, ImageFolder | PackedImages, list[str]]:
-    """The training and test images, and the class names that they share."""
-    paths = (train_dir, test_dir)
+def open_images(train_dir: str | Path, test_dir: str | Path) -> ImageData:
+    """Open the training and test images of the same classes; nothing is decoded.
+
+    Args:
+        train_dir, test_dir: Directories with one folder of images per class, or packed files.
+
+    Returns:
+        The images. Classes are numbered in the sorted order of their names.
+
+    Raises:
+        FileNotFoundError: If a directory or file does not exist.
+        ValueError: If they hold no or different classes, or a packed file is damaged.
+    """
+    train_dir, test_dir = paths = (Path(train_dir), Path(test_dir))
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise FileNotFoundError(f"no such directory or packed file: {', '.join(missing)}")
@@ -154,15 +230,15 @@ def _open(
     if problems:
         raise ValueError("the images cannot be used:\n- " + "\n- ".join(problems))
     images = [packs[path] if path in packs else image_folder(path) for path in paths]
-    return images[0], images[1], sorted(train)
+    return ImageData(images[0], images[1], sorted(train))
 
 
-def _warn_of_enlarging(test: PackedImages, image_size: int) -> None:
+def _warn_of_enlarging(test: PackedImages, family: TransformFamily) -> None:
     """Packed too small, images are enlarged: the accuracy is then not that of the folder."""
-    size, needed = test.settings.size, eval_resize(image_size)
+    size, needed = test.settings.size, family.resize
     if 0 < size < needed:
         logger.warning(
             "%s was packed at %d pixels, and evaluation at %d enlarges its images to %d; better "
             "pack them with --size %d",
-            *(test.path, size, image_size, needed, needed),
+            *(test.path, size, family.image_size, needed, needed),
         )

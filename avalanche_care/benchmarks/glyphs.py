@@ -107,7 +107,17 @@ def GlyphBenchmark(
         name="glyphs",
         class_names=[unicodedata.name(chr(code)) for code in characters],
         realms=realms(characters),
+        transforms=_in_words(train_transform, eval_transform),
     )
+
+
+def _in_words(train: object, evaluation: object) -> str:
+    default = "32 x 32 pixels, normalised with mean 0.5 and deviation 0.5, no augmentation"
+    own = "a transform of the user's"
+    if train is None and evaluation is None:
+        return f"glyphs; {default}"
+    phases = [default if transform is None else own for transform in (train, evaluation)]
+    return f"glyphs; train: {phases[0]}; eval: {phases[1]}"
 
 
 def _protocol(protocol: str | Protocol, n_classes: int, seed: int | None, total: int) -> Protocol:

@@ -41,12 +41,31 @@ class CILBenchmark(NCScenario):
         protocol: The split.
         class_names: Name of each label, or None.
         realms: Groups of classes, name -> labels; None if the data have none.
+        transforms: What is done to the images, in words; None if nobody said. Accuracies under
+            different transforms are not comparable, so it goes into every result.
     """
 
     name: str
     protocol: Protocol
     class_names: tuple[str, ...] | None
     realms: Mapping[str, tuple[int, ...]] | None
+    transforms: str | None
+    _labels: list[int]  # slices of it share the numbers, which weigh more than lists of 301 steps
+
+    def __str__(self) -> str:
+        """A summary in words, for logs and the command line."""
+        protocol = self.protocol
+        seed = protocol.class_order_seed
+        order = "fixed class order" if protocol.fixed_class_order else "natural class order"
+        lines = [
+            f"{self.name}, {protocol.name}: {protocol.n_classes:,} classes in {protocol.tasks} "
+            f"tasks, {order if seed is None else f'class order {seed}'}",
+            f"images: {_count(self, 'train'):,} for training, {_count(self, 'test'):,} for testing",
+            f"transforms: {self.transforms or 'not recorded'}",
+        ]
+        if self.realms:
+            lines.append(f"realms: {len(self.realms)}")
+        return "\n".join(lines)
 
     @property
     def class_order(self) -> tuple[int, ...]:
@@ -62,9 +81,13 @@ class CILBenchmark(NCScenario):
         to find them. Here they follow from the protocol, in both streams.
         """
         now = self.protocol.classes_of(current_experience)
-        all_classes = range(self.protocol.n_classes)
-        before, seen = all_classes[: now.start], all_classes[: now.stop]
-        return list(now), list(before), list(seen), list(all_classes[now.stop :])
+        labels = self._labels
+        return (
+            labels[now.start : now.stop],
+            labels[: now.start],
+            labels[: now.stop],
+            labels[now.stop :],
+        )
 
     @cached_property
     def seen_stream(self) -> EagerCLStream[SeenExperience]:
@@ -99,6 +122,7 @@ def class_incremental(
     name: str,
     class_names: Sequence[str] | None = None,
     realms: Mapping[str, Sequence[int]] | None = None,
+    transforms: str | None = None,
 ) -> CILBenchmark:
     """Split two data sets into a class-incremental benchmark.
 
@@ -111,6 +135,7 @@ def class_incremental(
         name: Name for tables and result files.
         class_names: Name of each original class, for messages and figures.
         realms: Groups of classes: name -> original class indices.
+        transforms: What the transforms do, in words, for results.
 
     Returns:
         The benchmark. Minibatches are ``(images, labels, task labels)``, the labels are positions
@@ -136,11 +161,18 @@ def class_incremental(
     benchmark.__class__ = CILBenchmark
     benchmark.name = name
     benchmark.protocol = protocol
+    benchmark._labels = list(range(protocol.n_classes))
     benchmark.class_names = (
         None if class_names is None else tuple(class_names[c] for c in protocol.class_order)
     )
     benchmark.realms = None if realms is None else _realms_of_labels(realms, protocol)
+    benchmark.transforms = transforms
     return benchmark
+
+
+def _count(benchmark: CILBenchmark, stream: str) -> int:
+    """Images of a stream; its experiences are not built."""
+    return sum(len(data) for data in benchmark.stream_definitions[stream].exps_data)
 
 
 def _realms_of_labels(

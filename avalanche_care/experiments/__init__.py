@@ -11,15 +11,27 @@ from typing import TYPE_CHECKING
 from avalanche_care._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from avalanche_care.experiments.config import RunConfig as RunConfig
+    from avalanche_care.experiments.config import run_config as run_config
+    from avalanche_care.experiments.export import export_run as export_run
+    from avalanche_care.experiments.exported import ExportedModel as ExportedModel
+    from avalanche_care.experiments.exported import load as load
+    from avalanche_care.experiments.launch import resume as resume
     from avalanche_care.experiments.report import accuracy_figure as accuracy_figure
     from avalanche_care.experiments.report import results_table as results_table
     from avalanche_care.experiments.results import RunResult as RunResult
     from avalanche_care.experiments.run import run_method as run_method
 
 _HOMES = {
+    "ExportedModel": "exported",
+    "RunConfig": "config",
     "RunResult": "results",
     "accuracy_figure": "report",
+    "export_run": "export",
+    "load": "exported",
     "results_table": "report",
+    "resume": "launch",
+    "run_config": "config",
     "run_method": "run",
 }
 

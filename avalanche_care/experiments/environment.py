@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from avalanche_care._version import __version__
 
-__all__ = ["cpu_model", "hardware", "versions"]
+__all__ = ["cpu_model", "hardware", "peak_memory", "versions"]
 
 PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
@@ -48,6 +49,32 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def peak_memory(device: Any = "cpu") -> dict[str, int]:
+    """Most memory that this process has used so far, in bytes.
+
+    Args:
+        device: The torch device of the run.
+
+    Returns:
+        ``process`` (resident memory, where the system tells it) and, for a GPU, ``device`` (what
+        PyTorch had allocated on it).
+    """
+    import torch
+
+    peak = {}
+    try:
+        import resource  # not on Windows
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    except ImportError:
+        pass
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        peak["device"] = torch.cuda.max_memory_allocated(kind)
+    return peak
 
 
 def cpu_model() -> str:

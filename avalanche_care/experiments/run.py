@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from avalanche.training.determinism.rng_manager import RNGManager
 from torch import nn
-from tqdm.auto import tqdm
 
 from avalanche_care import metrics
 from avalanche_care.benchmarks.scenario import CILBenchmark
+from avalanche_care.experiments.directory import RunDirectory
 from avalanche_care.experiments.environment import hardware
+from avalanche_care.experiments.learning import Learning, SavePhases
 from avalanche_care.experiments.results import RunResult
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.class_counts import ClassCounts
+from avalanche_care.plugins.phase_times import PhaseTimes
 from avalanche_care.plugins.progress import ProgressPlugin
 from avalanche_care.plugins.silent import silent_evaluator
 from avalanche_care.strategies.registry import get_method
@@ -37,6 +38,11 @@ def run_method(
     num_workers: int = 0,
     progress: bool = True,
     notes: dict[str, Any] | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    save_every: int = 1,
+    save_phases: bool = False,
+    details: Mapping[str, Any] | None = None,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunResult:
     """Train a method on every experience, evaluate all classes seen, collect the result.
 
@@ -55,83 +61,148 @@ def run_method(
         num_workers: data loading processes.
         progress: show progress bars.
         notes: facts about the data that the result should carry, such as the image size.
+        directory: of this run: its configuration, a log, the state to go on from, the result; see
+            :class:`RunDirectory`. If a run of the same configuration is there already, it goes on,
+            and ends with the numbers that it would have had without the interruption; if it is
+            complete, its result is returned. None: nothing is written.
+        save_every: save the state after every k-th task and the last; 0: never.
+        save_phases: save it after each phase of a task too.
+        details: what else to note in the directory, as plain values.
+        on_event: called after each task with what happened, see :class:`Learning`.
 
     Returns:
-        The result, with all settings in force.
+        The result, with all settings in force. Where the benchmark has them, ``extra`` also has
+        ``transforms``, in words, and ``realm_accuracy``: realm -> accuracy after the last task on
+        the test images of its classes.
 
     Raises:
-        ValueError: if there is no such method, the data does not fit, or ``eval_every`` is not a
-            positive integer.
+        ValueError: if there is no such method, the data does not fit, ``eval_every`` is not a
+            positive integer, or ``directory`` holds another run or a state that cannot be used.
+        OSError: if ``directory`` cannot be written. What was saved before is kept.
     """
     if not isinstance(eval_every, int) or eval_every < 1:
         raise ValueError(f"eval_every must be an integer of at least 1, got {eval_every!r}")
     check_device(device)
-    RNGManager.set_random_seeds(seed)
     chosen = get_method(method)
     config = chosen.config() if config is None else config
-    counts = ClassCounts()
-    tasks = len(benchmark.train_stream)
-    strategy = chosen.strategy(
-        model=backbone,
-        config=config,
-        eval_mb_size=eval_mb_size,
-        device=device,
-        plugins=[ProgressPlugin(tasks)] if progress else [],
-        evaluator=silent_evaluator(counts),
+    facts = {**_data_facts(benchmark), "eval_every": eval_every, **(notes or {})}
+    record = None
+    if directory is not None:
+        identity = _identity(method, config, benchmark, backbone, seed, facts)
+        classes = {"class_names": benchmark.class_names, "realms": benchmark.realms}
+        record = RunDirectory(directory, identity, {**classes, **(details or {})})
+        record.open()
+    try:
+        finished = None if record is None else record.result()
+        if finished is not None:
+            return finished
+        RNGManager.set_random_seeds(seed)
+        counts, times, saver = ClassCounts(), PhaseTimes(), SavePhases()
+        tasks = len(benchmark.train_stream)
+        strategy = chosen.strategy(
+            model=backbone,
+            config=config,
+            eval_mb_size=eval_mb_size,
+            device=device,
+            plugins=[times, saver, *([ProgressPlugin(tasks)] if progress else [])],
+            evaluator=silent_evaluator(counts),
+        )
+        learning = Learning(
+            strategy,
+            benchmark,
+            [t for t in range(tasks) if (t + 1) % eval_every == 0 or t == tasks - 1],
+            counts,
+            times,
+            record=record,
+            save_every=save_every,
+            num_workers=num_workers,
+            progress=progress,
+            on_event=on_event,
+        )
+        saver.learning = learning if save_phases else None
+        result = _result(
+            learning.run(),
+            benchmark,
+            method=method,
+            seed=seed,
+            parameters=count_parameters(strategy.model),
+            config=dataclasses.asdict(config),
+            backbone=dataclasses.asdict(backbone.info),
+            hardware=hardware(device),
+            extra={**facts, "eval_mb_size": eval_mb_size},
+        )
+        if record is not None:
+            record.finish(result)
+        return result
+    finally:
+        if record is not None:
+            record.close()
+
+
+def _identity(
+    method: str,
+    config: Any,
+    benchmark: CILBenchmark,
+    backbone: FrozenViT,
+    seed: int,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything that the numbers of a run depend on."""
+    return {
+        "method": method,
+        "config": dataclasses.asdict(config),
+        "benchmark": benchmark.name,
+        "protocol": benchmark.protocol.name,
+        "class_order": list(benchmark.class_order),
+        "seed": seed,
+        "backbone": dataclasses.asdict(backbone.info),
+        **facts,
+    }
+
+
+def _data_facts(benchmark: CILBenchmark) -> dict[str, Any]:
+    """What there is to learn, and what is done to the images."""
+    train, test = (
+        sum(len(part) for part in benchmark.stream_definitions[stream].exps_data)
+        for stream in ("train", "test")
     )
-    steps = [t for t in range(tasks) if (t + 1) % eval_every == 0 or t == tasks - 1]
-    correct, total, seconds = _learn(strategy, benchmark, steps, counts, num_workers, progress)
+    facts = {"train_images": train, "test_images": test}
+    return facts | ({"transforms": benchmark.transforms} if benchmark.transforms else {})
+
+
+def _result(
+    events: Sequence[dict[str, Any]],
+    benchmark: CILBenchmark,
+    *,
+    extra: dict[str, Any],
+    **details: Any,
+) -> RunResult:
+    """Compute a result from the events of a run."""
     n_classes = benchmark.protocol.n_classes
+    correct, total = (
+        metrics.stack_counts([event.get(name) for event in events], n_classes)
+        for name in ("correct", "total")
+    )
+    last = events[-1]
+    extra["A_last_top5"] = sum(last["correct_top5"]) / sum(last["total"])
+    if benchmark.realms:
+        realms = metrics.realm_accuracy(last["correct"], last["total"], benchmark.realms)
+        extra["realm_accuracy"] = realms
+    extra["peak_memory"] = {
+        name: max(event["memory"][name] for event in events) for name in last["memory"]
+    }
+    names = dict.fromkeys(name for event in events for name in event["seconds"])
+    seconds = {name: sum(event["seconds"].get(name, 0.0) for event in events) for name in names}
+    seconds = {"train": 0.0, "eval": 0.0, **seconds}
     return RunResult.from_counts(
-        metrics.stack_counts(correct, n_classes),
-        metrics.stack_counts(total, n_classes),
-        method=method,
+        correct,
+        total,
         benchmark=benchmark.name,
         protocol=benchmark.protocol,
-        seed=seed,
-        seconds={**seconds, "total": sum(seconds.values())},
-        parameters=count_parameters(strategy.model),
-        config=dataclasses.asdict(config),
-        backbone=dataclasses.asdict(backbone.info),
-        hardware=hardware(device),
-        extra={
-            "train_images": int(sum(len(e.dataset) for e in benchmark.train_stream)),
-            "test_images": int(np.asarray(total[-1]).sum()),
-            "eval_every": eval_every,
-            "eval_mb_size": eval_mb_size,
-            **(notes or {}),
-        },
+        seconds={**seconds, "total": seconds["train"] + seconds["eval"]},
+        extra=extra,
+        **details,
     )
-
-
-def _learn(
-    strategy: Any,
-    benchmark: CILBenchmark,
-    steps: Sequence[int],
-    counts: ClassCounts,
-    num_workers: int,
-    progress: bool,
-) -> tuple[list[Any], list[Any], dict[str, float]]:
-    """Train on every task, evaluate at some steps; return the counts after each, and seconds."""
-    seconds = {"train": 0.0, "eval": 0.0}
-    correct: list[Any] = [None] * len(benchmark.train_stream)
-    total = correct.copy()
-    name = strategy.__class__.__name__
-    bar = tqdm(benchmark.train_stream, desc=name, unit="task", disable=not progress)
-    for step, experience in enumerate(bar):
-        start = time.perf_counter()
-        strategy.train(experience, num_workers=num_workers)
-        trained = time.perf_counter()
-        seconds["train"] += trained - start
-        if step not in steps:
-            continue
-        strategy.eval(benchmark.seen_stream[step], num_workers=num_workers)
-        seconds["eval"] += time.perf_counter() - trained
-        if counts.correct is None or counts.total is None:
-            raise RuntimeError("the evaluation counted no image")
-        correct[step], total[step] = counts.correct, counts.total
-        bar.set_postfix_str(f"accuracy {100 * counts.correct.sum() / counts.total.sum():.1f} %")
-    return correct, total, seconds
 
 
 def check_device(name: str) -> None:

@@ -1,6 +1,6 @@
 """Bottleneck adapters, plain and folded onto a shared normalisation.
 
-An adapter of CaRE (Meng et al., ICML 2026, section 3.2) reads the residual stream ``h`` through a
+An adapter of CaRE (Lou et al., ICML 2026, section 3.2) reads the residual stream ``h`` through a
 LayerNorm of its own::
 
     E(h) = s * (U drop(relu(W LN(h) + b)) + c)

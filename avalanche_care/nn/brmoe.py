@@ -1,6 +1,6 @@
 """The bi-level routing mixture of experts, the layer that CaRE adds to every block.
 
-Meng, Fu and Yu, "Scaling Continual Learning to 300+ Tasks with Bi-Level Routing
+Lou, Fu and Yu, "Scaling Continual Learning to 300+ Tasks with Bi-Level Routing
 Mixture-of-Experts", ICML 2026, arXiv 2602.03473, sections 3.2 and 3.3; where text and released code
 differ, the released code is followed.
 """

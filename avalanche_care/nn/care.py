@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class CaREFeatures(NamedTuple):
 
 
 class CaREModel(FrozenClassifier):
-    """CaRE's network (Meng et al., ICML 2026, figure 2).
+    """CaRE's network (Lou et al., ICML 2026, figure 2).
 
     Args:
         backbone: the frozen ViT; its blocks must have the standard structure.
@@ -124,6 +125,27 @@ class CaREModel(FrozenClassifier):
             ...
         """
         return self.head.in_label_order(self.scale * self.head(self.features(x)))
+
+    def predict(self, x: Tensor, *, iterative: bool = False) -> Tensor:
+        """Return scores of every class seen, in label order, (B, classes seen).
+
+        Args:
+            x: images, (B, C, H, W).
+            iterative: try every task id, see :meth:`iterative_scores`; False: one pass.
+        """
+        if iterative:
+            return self.head.in_label_order(self.iterative_scores(x).log())
+        scaled: Tensor = self(x)
+        return scaled
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the configuration; see :meth:`FrozenClassifier.arguments`."""
+        return {"brmoe": dataclasses.asdict(self.config), "scale": self.scale}
+
+    @classmethod
+    def from_arguments(cls, backbone: FrozenViT, arguments: Mapping[str, Any]) -> CaREModel:
+        """Make a model that has learned nothing; see :meth:`FrozenClassifier.from_arguments`."""
+        return cls(backbone, BRMoEConfig(**arguments["brmoe"]), scale=arguments["scale"])
 
     def iterative_scores(self, x: Tensor, *, rows: int | None = None) -> Tensor:
         """Return class scores by iterative prediction, as released for short sequences.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from avalanche_care.nn.heads import GrowingHead
+from avalanche_care.nn.heads import CosineHead, GrowingHead, LinearHead
 from avalanche_care.nn.vit import FrozenViT
+
+HEADS = {kind.__name__: kind for kind in (CosineHead, LinearHead)}
+"""Heads that a model without anything else may have, by name."""
 
 
 class FrozenClassifier(nn.Module):
@@ -40,3 +44,29 @@ class FrozenClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the head's scores of every class seen, in label order, (B, classes seen)."""
         return self.head.in_label_order(self.head(self.features(x)))
+
+    def predict(self, x: Tensor, **how: Any) -> Tensor:
+        """Return the scores that a prediction is made of; the highest is the class.
+
+        Args:
+            x: images, (B, C, H, W).
+            how: what the model allows to choose; plain values.
+
+        Returns:
+            (B, classes seen), in label order.
+        """
+        scores: Tensor = self(x)
+        return scores
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what :meth:`from_arguments` makes an equal, empty model from; plain values."""
+        return {"head": type(self.head).__name__}
+
+    @classmethod
+    def from_arguments(cls, backbone: FrozenViT, arguments: Mapping[str, Any]) -> FrozenClassifier:
+        """Make a model that has learned nothing yet.
+
+        Raises:
+            KeyError: if an argument is missing or not known.
+        """
+        return FrozenClassifier(backbone, HEADS[arguments["head"]](backbone.embed_dim))

@@ -120,6 +120,16 @@ def _build_embedded(
     return vit, BackboneInfo(name, f"file:{path.name}", file_sha256(path))
 
 
+def embedded_metadata(name: str) -> dict[str, str] | None:
+    """Return what a weights file of an embedded backbone carries besides tensors, else None."""
+    if name not in EMBEDDED:
+        return None
+    asset = resources.files("avalanche_care") / "assets" / EMBEDDED[name]
+    with resources.as_file(asset) as path, safe_open(path, framework="pt") as file:
+        metadata: dict[str, str] | None = file.metadata()
+    return metadata
+
+
 def _from_metadata(path: Path, name: str, img_size: int | None) -> VisionTransformer:
     """Build what the file's metadata describes, and load the file."""
     try:

@@ -1,6 +1,6 @@
 """CaRE: bi-level routing mixture of experts for hundreds of tasks.
 
-Meng, Fu and Yu, "Scaling Continual Learning to 300+ Tasks with Bi-Level Routing
+Lou, Fu and Yu, "Scaling Continual Learning to 300+ Tasks with Bi-Level Routing
 Mixture-of-Experts", ICML 2026, arXiv 2602.03473.
 """
 
@@ -32,7 +32,7 @@ from avalanche_care.strategies.template import PTMStrategy
 @register(
     "care",
     config=CaREConfig,
-    paper="Meng et al., ICML 2026",
+    paper="Lou et al., ICML 2026",
     trains="adapter, router, perceptron per block; shared adapter; head",
 )
 class CaREStrategy(PTMStrategy):
@@ -143,7 +143,7 @@ class CaREStrategy(PTMStrategy):
     def forward(self) -> Tensor:
         """Return scaled cosines (training) or prediction scores, (B, classes seen)."""
         if not self.is_training:
-            return self._predict()
+            return self.model.predict(self.mb_x, **self.prediction())
         dtype = PRECISIONS[self.config.amp]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             out = self.model.features_and_logits(self.mb_x, task=self.task)
@@ -151,13 +151,12 @@ class CaREStrategy(PTMStrategy):
         self._perceptrons = [z.to(self._cosines.dtype) for z in out.logits]
         return self.model.head.in_label_order(self.config.scale * self._cosines)
 
-    def _predict(self) -> Tensor:
+    def prediction(self) -> dict[str, Any]:
+        """Return whether every task id is tried."""
         config = self.config
-        if config.iterative_prediction and 0 < self.task <= config.iterative_max_tasks:
-            scores = self.model.iterative_scores(self.mb_x)
-            return self.model.head.in_label_order(scores.log())
-        scaled: Tensor = self.model(self.mb_x)
-        return scaled
+        return {
+            "iterative": config.iterative_prediction and 0 < self.task <= config.iterative_max_tasks
+        }
 
     @property
     def allowed_columns(self) -> slice:
@@ -190,6 +189,18 @@ class CaREStrategy(PTMStrategy):
         """Take a step; half precision skips it where gradients overflowed."""
         self._scaler.step(self.optimizer)
         self._scaler.update()
+
+    def method_state(self) -> dict[str, Any]:
+        """Return the class Gaussians and the scaler of half precision."""
+        return {
+            "gaussians": self.alignment.gaussians.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load_method_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`method_state` returned."""
+        self.alignment.gaussians.load_state_dict(state["gaussians"], device=self.device)
+        self._scaler.load_state_dict(state["scaler"])
 
     def _train_cleanup(self) -> None:
         super()._train_cleanup()

@@ -115,12 +115,17 @@ class CaREConfig:
         if problems:
             raise ValueError("CaREConfig: " + "; ".join(problems))
 
+    @staticmethod
+    def presets() -> dict[str, dict[str, Any]]:
+        """Return the settings that differ from the defaults, by preset."""
+        return PRESETS
+
     @classmethod
     def preset(cls, name: str, **changes: Any) -> CaREConfig:
         """Return the released settings for a data set and protocol.
 
         Args:
-            name: such as ``"omnibenchmark-1k/B100-Inc3"``; ``PRESETS`` has all of them.
+            name: such as ``"omnibenchmark1k/B100-Inc3"``; ``PRESETS`` has all of them.
             changes: fields to set differently.
 
         Raises:

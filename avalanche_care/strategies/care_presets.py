@@ -51,8 +51,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "objectnet/B0-Inc4": _row(30, 0.01, 16),
     "omnibenchmark/B0-Inc5": _row(20, 0.01, 16),
     "vtab/B0-Inc10": _row(30, 0.01, 16),
-    "omnibenchmark-1k/B0-Inc10": _long(0.02, 32, 5),
-    "omnibenchmark-1k/B0-Inc5": _long(0.01, 16, 3),
-    "omnibenchmark-1k/B100-Inc6": _long(0.02, 32, 3),
-    "omnibenchmark-1k/B100-Inc3": _long(0.01, 16, 3),
+    "omnibenchmark1k/B0-Inc10": _long(0.02, 32, 5),
+    "omnibenchmark1k/B0-Inc5": _long(0.01, 16, 3),
+    "omnibenchmark1k/B100-Inc6": _long(0.02, 32, 3),
+    "omnibenchmark1k/B100-Inc3": _long(0.01, 16, 3),
 }

@@ -18,8 +18,10 @@ from torch.nn import functional as F
 
 from avalanche_care.losses import NonFiniteLossError
 from avalanche_care.nn.classifier import FrozenClassifier
+from avalanche_care.nn.model_state import load_model_state, model_state
 from avalanche_care.plugins.silent import silent_evaluator
 from avalanche_care.strategies.phases import Phase, TrainingPhase
+from avalanche_care.strategies.random_state import random_state, set_random_state
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,16 @@ LOADER_OPTIONS = ("num_workers", "pin_memory")
 """Options of ``train`` that also hold where training images are read with the test transform."""
 
 UNSEEN = -100  # stands for the labels that a loss leaves out
+
+COUNTERS = (
+    "train_iterations",
+    "train_exp_counter",
+    "train_exp_epochs",
+    "train_exp_iterations",
+    "train_epoch_iterations",
+    "total_iterations",
+)
+"""What Avalanche's clock counts."""
 
 
 class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
@@ -37,8 +49,10 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
     built anew for every training phase (Avalanche's update is quadratic in the number of
     parameters), nothing is adapted at evaluation, and bad input ends in one clear error.
 
-    Plugins may have two more callbacks, ``phase_start(strategy)`` and ``phase_end(strategy)``,
-    around each phase; ``strategy.phase`` says which, and whether it ``trains``.
+    Plugins may have three more callbacks: ``phase_start(strategy)`` and ``phase_end(strategy)``
+    around each phase, where ``strategy.phase`` says which, and whether it ``trains``; and
+    ``phase_complete(strategy)`` after all plugins have had the latter, when the strategy can be
+    saved (:meth:`run_state`).
 
     ``mb_output`` has one column per class seen, in label order.
 
@@ -59,6 +73,8 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
 
     model: FrozenClassifier
     phase: Phase | None = None
+    phases_done: int = 0
+    """How many phases of the current experience are complete; 0 between experiences."""
 
     def __init__(
         self,
@@ -102,6 +118,7 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         self._loader_kwargs: dict[str, Any] = {}
         self._in_train = False
         self._stop_training = False
+        self._resumed: dict[str, Any] | None = None
 
     # What a method declares
 
@@ -116,6 +133,10 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
     def training_loss(self) -> Tensor:
         """Return the loss of the current mini-batch, a scalar."""
         raise NotImplementedError
+
+    def prediction(self) -> dict[str, Any]:
+        """Return how the model predicts now: arguments of its ``predict``, as plain values."""
+        return {}
 
     # Facts about the state
 
@@ -152,6 +173,7 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
             return super().train(experiences, eval_streams, **kwargs)
         except BaseException:
             self._train_cleanup()  # a failed run must not keep training images either
+            self.phases_done = 0
             raise
         finally:
             self._in_train = False
@@ -179,7 +201,10 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         self._loader_kwargs = {k: v for k, v in kwargs.items() if k in LOADER_OPTIONS}
-        for phase in self.phases():
+        if self._resumed is not None:  # whatever was drawn and counted to get here is undone
+            self._restore_moment(self._resumed)
+            self._resumed = None
+        for phase in self.phases()[self.phases_done :]:
             self.phase = phase
             self.notify("phase_start")
             if isinstance(phase, TrainingPhase):
@@ -188,6 +213,9 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
                 phase.run()
             self.notify("phase_end")
             self.phase = None
+            self.phases_done += 1
+            self.notify("phase_complete")
+        self.phases_done = 0
 
     def _run_epochs(self, phase: TrainingPhase, **kwargs: Any) -> None:
         self.make_optimizer(lr=phase.lr)
@@ -279,6 +307,55 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         for batch in loader:
             x, y = (part.to(self.device, non_blocking=True) for part in batch[:2])
             yield x, y
+
+    # Run state
+
+    def method_state(self) -> dict[str, Any]:
+        """Return what the method keeps outside its model, as tensors and plain values."""
+        return {}
+
+    def load_method_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`method_state` returned."""
+
+    def run_state(self) -> dict[str, Any]:
+        """Return everything that training goes on from, as tensors and plain values.
+
+        It can be taken between experiences, and in ``phase_complete``. The frozen backbone is not
+        part of it, nor is the optimizer: every phase makes its own. Tensors are not copied.
+        """
+        return {
+            "model": model_state(self.model),
+            "method": self.method_state(),
+            "phases_done": self.phases_done,
+            "clock": {name: getattr(self.clock, name) for name in COUNTERS},
+            "random": random_state(),
+        }
+
+    def load_run_state(self, state: dict[str, Any]) -> None:
+        """Go on where another strategy of the same method and configuration was.
+
+        Its next :meth:`train` must get the experience that comes next, or the one that was broken
+        off: of that, the complete phases are not run again.
+
+        Args:
+            state: what :meth:`run_state` returned.
+
+        Raises:
+            ValueError: if the state is of another model.
+        """
+        load_model_state(self.model, state["model"])
+        self.model.to(self.device)
+        self.load_method_state(state["method"])
+        self.phases_done = state["phases_done"]
+        self._restore_moment(state)
+        if self.phases_done:
+            self._resumed = state
+
+    def _restore_moment(self, state: dict[str, Any]) -> None:
+        """Restore the counters and the random numbers."""
+        for name in COUNTERS:
+            setattr(self.clock, name, state["clock"][name])
+        set_random_state(state["random"])
 
     # Evaluation
 

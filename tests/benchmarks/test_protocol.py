@@ -15,6 +15,8 @@ from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training import Naive
 from avalanche.training.plugins import EvaluationPlugin
 from calls import Calls
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
@@ -73,6 +75,66 @@ def test_sizes(name: str, n_classes: int, sizes: tuple[int, ...]) -> None:
     assert protocol.tasks == len(sizes)
     assert protocol.name == name
     assert [c for t in range(protocol.tasks) for c in protocol.classes_of(t)] == [*range(n_classes)]
+
+
+@st.composite
+def splits(draw: st.DrawFn) -> Protocol:
+    """Any protocol that can be built, of up to 400 classes and some that are left out."""
+    n_classes = draw(st.integers(1, 400))
+    base = draw(st.integers(0, n_classes))
+    increment = draw(st.integers(1, n_classes - base or 400))
+    seed = draw(st.none() | st.integers(0, 2**32 - 1))
+    return Protocol(
+        base, increment, n_classes, seed, total_classes=n_classes + draw(st.integers(0, 50))
+    )
+
+
+@given(splits())
+def test_the_sizes_of_any_split(protocol: Protocol) -> None:
+    sizes, base, increment = protocol.sizes, protocol.base, protocol.increment
+    assert sum(sizes) == protocol.n_classes
+    assert len(sizes) == protocol.tasks
+    assert min(sizes) >= 1
+    later = list(sizes)
+    if base:
+        assert later.pop(0) == base
+    assert all(size == increment for size in later[:-1])
+    if later:  # the last one has the remainder, if there is one
+        assert later[-1] == ((protocol.n_classes - base) % increment or increment)
+    assert (
+        Protocol.parse(
+            protocol.name,
+            n_classes=protocol.n_classes,
+            class_order_seed=protocol.class_order_seed,
+            total_classes=protocol.total_classes,
+        )
+        == protocol
+    )
+
+
+@given(splits())
+def test_every_class_arrives_exactly_once(protocol: Protocol) -> None:
+    tasks = [protocol.classes_of(task) for task in range(protocol.tasks)]
+    assert [label for task in tasks for label in task] == list(range(protocol.n_classes))
+    order = protocol.class_order
+    assert len(order) == len(set(order)) == protocol.n_classes
+    assert 0 <= min(order) <= max(order) < protocol.total_classes
+    whole = dataclasses.replace(protocol, n_classes=protocol.total_classes, base=0, increment=1)
+    assert sorted(whole.class_order) == list(range(protocol.total_classes))
+    assert whole.class_order[: protocol.n_classes] == order
+
+
+def test_the_class_orders_of_the_paper() -> None:
+    orders = {}
+    for seed in (1993, 1990, 1996, 1999):
+        protocol = Protocol.parse("B100-Inc3", n_classes=1000, class_order_seed=seed)
+        np.random.seed(0)  # the global generator plays no part
+        again = Protocol.parse("B0-Inc10", n_classes=1000, class_order_seed=seed)
+        np.random.seed(seed)  # how the reference code draws it
+        assert protocol.class_order == again.class_order == tuple(np.random.permutation(1000))
+        orders[protocol.class_order] = seed
+    assert len(orders) == 4
+    assert next(iter(orders))[:4] == (54, 7, 894, 512)
 
 
 def test_classes_of_refuses_a_task_that_is_not_there() -> None:

@@ -502,10 +502,10 @@ objectnet/B0-Inc10           30 0.05 64 30 0.005 full     released 0.0 none    y
 objectnet/B0-Inc4            30 0.01 16 30 0.005 full     released 0.0 none    yes
 omnibenchmark/B0-Inc5        20 0.01 16 30 0.005 full     released 0.0 none    yes
 vtab/B0-Inc10                30 0.01 16 30 0.005 full     released 0.0 none    yes
-omnibenchmark-1k/B0-Inc10    20 0.02 32 5  0.005 full     released 0.0 float16 no
-omnibenchmark-1k/B0-Inc5     20 0.01 16 3  0.005 full     released 0.0 float16 no
-omnibenchmark-1k/B100-Inc6   20 0.02 32 3  0.005 full     released 0.0 float16 no
-omnibenchmark-1k/B100-Inc3   20 0.01 16 3  0.005 full     released 0.0 float16 no
+omnibenchmark1k/B0-Inc10     20 0.02 32 5  0.005 full     released 0.0 float16 no
+omnibenchmark1k/B0-Inc5      20 0.01 16 3  0.005 full     released 0.0 float16 no
+omnibenchmark1k/B100-Inc6    20 0.02 32 3  0.005 full     released 0.0 float16 no
+omnibenchmark1k/B100-Inc3    20 0.01 16 3  0.005 full     released 0.0 float16 no
 """
 ROWS = [line.split() for line in TABLE.strip().splitlines()]
 

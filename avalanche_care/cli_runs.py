@@ -1,0 +1,231 @@
+"""The commands about runs: ``run``, ``resume``, ``export``, ``predict``.
+
+Nothing heavy is imported until one of them runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avalanche_care.experiments.config import RunConfig
+    from avalanche_care.experiments.results import RunResult
+
+__all__ = ["add_run_commands"]
+
+RUN_TEXT = """\
+Learns a benchmark with a method, task by task, in a directory of its own below --out. Stopped at
+any moment, the same command goes on where it was, and ends with the same numbers.
+
+avalanche-care run METHOD --help lists all settings of the run and of the method; they can also come
+from a TOML file, and options on the command line go before what is in the file. --benchmark and
+--backbone stand for their names, and the first part may be left out of --benchmark.protocol,
+--benchmark.class-order, --benchmark.n-classes, --benchmark.transforms, --benchmark.root,
+--backbone.weights and --backbone.img-size.
+
+    avalanche-care run care --benchmark glyphs --protocol B0-Inc10 --n-classes 100 --seed 1
+"""
+
+
+SHORT = {
+    "--benchmark": "--benchmark.name",
+    "--protocol": "--benchmark.protocol",
+    "--class-order": "--benchmark.class-order",
+    "--n-classes": "--benchmark.n-classes",
+    "--transforms": "--benchmark.transforms",
+    "--root": "--benchmark.root",
+    "--backbone": "--backbone.name",
+    "--weights": "--backbone.weights",
+    "--img-size": "--backbone.img-size",
+}
+"""Options with a short name."""
+
+
+def add_run_commands(commands: Any) -> None:
+    """Add the commands to the parser of the program."""
+    run = commands.add_parser(
+        "run",
+        help="learn a benchmark with a method, or go on with it",
+        description=RUN_TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="avalanche-care run METHOD [options] [settings]",
+        add_help=False,
+        allow_abbrev=False,  # what is not known here is the method or a setting
+    )
+    run.add_argument("--config", metavar="FILE", help="a TOML file with settings")
+    run.add_argument("--out", default="runs", help="directory of runs (runs)")
+    run.add_argument("--dry-run", action="store_true", help="say what would be run, and its cost")
+    _add_output_options(run)
+    run.add_argument("-h", "--help", action="store_true", help="this; with METHOD: all settings")
+    run.set_defaults(run=_run, parser=run, settings=[])
+    resume = commands.add_parser(
+        "resume",
+        help="go on with a run",
+        description="Goes on with the run in a directory that `avalanche-care run` has made.",
+    )
+    resume.add_argument("directory", help="the directory of the run")
+    resume.add_argument("--device", help="such as cpu, cuda, cuda:1 (that of the run)")
+    resume.add_argument("--num-workers", type=int, help="data loading processes (those of the run)")
+    _add_output_options(resume)
+    resume.set_defaults(run=_resume)
+    export = commands.add_parser(
+        "export",
+        help="write the model of a run for use elsewhere",
+        description="Writes model.safetensors and model.json, which avalanche_care.load() reads. "
+        "Of an unfinished run it is the model so far.",
+    )
+    export.add_argument("directory", help="the directory of the run")
+    export.add_argument("--out", required=True, help="directory to write to")
+    export.add_argument("--with-backbone", action="store_true", help="the backbone's weights too")
+    export.add_argument("--weights", help="local file with the backbone's weights (as in the run)")
+    export.set_defaults(run=_export)
+    predict = commands.add_parser("predict", help="classify images with an exported model")
+    predict.add_argument("directory", help="what `avalanche-care export` has written")
+    predict.add_argument("images", nargs="+", help="image files")
+    predict.add_argument("--top", type=int, default=3, help="classes per image (3)")
+    predict.add_argument("--weights", help="local file with the backbone's weights")
+    predict.add_argument("--device", default="cpu", help="such as cpu, cuda, cuda:1 (cpu)")
+    predict.set_defaults(run=_predict)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument(
+        "--log-format",
+        choices=["bar", "jsonl"],
+        default="bar",
+        help="what to print meanwhile: bars, or a line of JSON per task (bar)",
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    words = args.settings
+    args.method = words.pop(0) if words and not words[0].startswith("-") else None
+    if args.help and args.method is None:
+        args.parser.print_help()
+        return 0
+    config = _configuration(args)
+    if args.dry_run:
+        from avalanche_care.experiments.estimate import describe_run
+
+        print(describe_run(config, args.out))
+        return 0
+    from avalanche_care.experiments.launch import run
+
+    directory = Path(args.out) / config.directory_name
+    print(f"directory: {directory}", file=sys.stderr)
+    _show(_until_stopped(args, lambda **how: run(config, args.out, **how)), directory)
+    return 0
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from avalanche_care.experiments.launch import resume
+
+    given = {"device": args.device, "num_workers": args.num_workers}
+    local = {name: value for name, value in given.items() if value is not None}
+    result = _until_stopped(args, lambda **how: resume(args.directory, **local, **how))
+    _show(result, Path(args.directory))
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from avalanche_care.experiments.export import export_run
+
+    export_run(args.directory, args.out, with_backbone=args.with_backbone, weights=args.weights)
+    print(f"model: {args.out}")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from avalanche_care.experiments.exported import load
+
+    model = load(args.directory, weights=args.weights, device=args.device)
+    for image, found in zip(args.images, model.predict(args.images, top=args.top), strict=True):
+        print(f"{image}: " + ", ".join(f"{one.name} {one.score:.3f}" for one in found))
+    return 0
+
+
+def _until_stopped(args: argparse.Namespace, start: Any) -> RunResult:
+    as_json = args.log_format == "jsonl"
+    try:
+        result: RunResult = start(
+            progress=not (args.quiet or as_json), on_event=_print_event if as_json else None
+        )
+    except KeyboardInterrupt:
+        print("avalanche-care: stopped; the same command goes on from here", file=sys.stderr)
+        raise SystemExit(130) from None
+    return result
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    """One line; counts of all classes together."""
+    counts = ("correct", "correct_top5", "total")
+    print(json.dumps({k: sum(v) if k in counts else v for k, v in event.items()}), flush=True)
+
+
+def _show(result: RunResult, directory: Path) -> None:
+    from avalanche_care.experiments.report import results_table
+
+    print(results_table([result]))
+    print(f"result: {directory / 'result.json'}")
+
+
+def _configuration(args: argparse.Namespace) -> RunConfig:
+    """The settings of the file, and over them those of the command line."""
+    from avalanche_care.experiments.config import read_toml, run_config
+
+    values = read_toml(args.config) if args.config else {}
+    method = args.method or values.get("method")
+    if method is None:
+        raise ValueError(
+            "which method? Name it (avalanche-care methods lists them), or in the file of --config"
+        )
+    if values.get("method", method) != method:
+        raise ValueError(
+            f"{args.config} is for the method {values['method']!r}, the command line for {method!r}"
+        )
+    where = args.config or "the command line"
+    plain = {**values, "method": method}
+    settings = [_in_full(text) for text in args.settings] + ["--help"] * args.help
+    benchmark = _early(settings, plain.get("benchmark", {}))
+    base = run_config({**plain, "benchmark": benchmark}, where=where)
+    return _parse(base, settings, method)
+
+
+def _in_full(text: str) -> str:
+    """An option by its whole name."""
+    name, equals, value = text.partition("=")
+    return SHORT.get(name, name) + equals + value
+
+
+def _early(settings: Sequence[str], benchmark: Any) -> Any:
+    """The benchmark with its name and protocol: they choose the preset that is the default."""
+    if not isinstance(benchmark, dict):
+        return benchmark
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("name", "protocol"):
+        early.add_argument(f"--benchmark.{name}", dest=name)
+    given, _ = early.parse_known_args(settings)
+    return {**benchmark, **{k: v for k, v in vars(given).items() if v is not None}}
+
+
+def _parse(base: RunConfig, settings: Sequence[str], method: str) -> RunConfig:
+    """Parse the settings of the command line, by the types of the configuration."""
+    import tyro
+
+    config: RunConfig = tyro.cli(
+        tyro.conf.configure(tyro.conf.AvoidSubcommands)(type(base)),
+        default=base,
+        args=list(settings),
+        prog=f"avalanche-care run {method}",
+        description="Settings of a run. --config, --out, --dry-run, --quiet and --log-format: see "
+        "avalanche-care run --help.",
+    )
+    if config.method != method:
+        raise ValueError(f"the method is {method!r}; --method cannot change it")
+    return config

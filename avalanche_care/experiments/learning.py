@@ -1,0 +1,175 @@
+"""Learning one task after the other, so that it can be broken off anywhere and go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from avalanche.core import SupervisedPlugin
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from avalanche_care.benchmarks.scenario import CILBenchmark
+from avalanche_care.experiments.directory import RunDirectory
+from avalanche_care.experiments.environment import peak_memory
+from avalanche_care.plugins.class_counts import ClassCounts
+from avalanche_care.plugins.phase_times import PhaseTimes
+
+__all__ = ["Learning", "SavePhases"]
+
+
+class SavePhases(SupervisedPlugin[Any]):
+    """Save the state of the run after each phase but the last of a task.
+
+    Attributes:
+        learning: whose state; None: nothing is saved.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.learning: Learning | None = None
+
+    def phase_complete(self, strategy: Any) -> None:
+        """Save, unless the task is complete, which is saved elsewhere."""
+        if self.learning is not None and strategy.phases_done < len(strategy.phases()):
+            self.learning.save(f"phase{strategy.phases_done}")
+
+
+@dataclass
+class Learning:
+    """Trains a strategy on every task, evaluates it at some, and keeps a record.
+
+    An event per task says what happened, as plain values; all figures of a result follow from them.
+
+    Args:
+        strategy: one of this package's, new.
+        benchmark: what to learn.
+        steps: tasks after which to evaluate.
+        counts: counts the predictions of an evaluation.
+        times: measures the phases.
+        record: where events and states go; None: nowhere.
+        save_every: save the state after every k-th task and the last; 0: never.
+        num_workers: data loading processes.
+        progress: show a bar.
+        on_event: called with each event of this process.
+    """
+
+    strategy: Any
+    benchmark: CILBenchmark
+    steps: Sequence[int]
+    counts: ClassCounts
+    times: PhaseTimes
+    record: RunDirectory | None = None
+    save_every: int = 1
+    num_workers: int = 0
+    progress: bool = True
+    on_event: Callable[[dict[str, Any]], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._spent: dict[str, float] = {}  # seconds of the current task, before a resume
+        self._start = 0.0
+
+    def run(self) -> list[dict[str, Any]]:
+        """Learn what is left to learn.
+
+        Returns:
+            One event per task: ``task``, ``classes`` (seen so far), ``seconds``, ``memory`` and,
+            where it was evaluated, ``correct``, ``correct_top5`` and ``total`` per class.
+
+        Raises:
+            ValueError: if the saved state cannot be used.
+        """
+        self._resume()
+        tasks = len(self.benchmark.train_stream)
+        done = len(self.events)
+        bar = tqdm(
+            range(done, tasks),
+            desc=self.strategy.__class__.__name__,
+            unit="task",
+            initial=done,
+            total=tasks,
+            disable=not self.progress,
+        )
+        for step in bar:
+            event = self._learn(step)
+            if "correct" in event:
+                accuracy = sum(event["correct"]) / sum(event["total"])
+                bar.set_postfix_str(f"accuracy {100 * accuracy:.1f} %")
+        return self.events
+
+    def _learn(self, step: int) -> dict[str, Any]:
+        """Train on a task, unless that is done already, and evaluate."""
+        strategy = self.strategy
+        self._start = time.perf_counter()
+        self.times.reset()
+        if strategy.clock.train_exp_counter == step:
+            strategy.train(self.benchmark.train_stream[step], num_workers=self.num_workers)
+            last = step == len(self.benchmark.train_stream) - 1
+            if self.save_every and (last or (step + 1) % self.save_every == 0):
+                self.save("trained")
+        event: dict[str, Any] = {
+            "task": step,
+            "classes": sum(self.benchmark.protocol.sizes[: step + 1]),
+            "seconds": self._seconds(),
+        }
+        if step in self.steps:
+            start = time.perf_counter()
+            event |= self._evaluate(step)
+            event["seconds"]["eval"] = time.perf_counter() - start
+        event["memory"] = peak_memory(strategy.device)
+        self._spent = {}
+        self.events.append(event)
+        if self.record is not None:
+            self.record.log(event)
+        if self.on_event is not None:
+            self.on_event(event)
+        return event
+
+    def _evaluate(self, step: int) -> dict[str, Any]:
+        counts = self.counts
+        self.strategy.eval(self.benchmark.seen_stream[step], num_workers=self.num_workers)
+        if counts.correct is None or counts.correct_top5 is None or counts.total is None:
+            raise RuntimeError("the evaluation counted no image")
+        return {
+            "correct": _ints(counts.correct),
+            "correct_top5": _ints(counts.correct_top5),
+            "total": _ints(counts.total),
+        }
+
+    def _seconds(self) -> dict[str, float]:
+        """Seconds spent on training the current task: all of it, and by phase."""
+        now = {"train": time.perf_counter() - self._start, **self.times.seconds}
+        names = [*self._spent, *(name for name in now if name not in self._spent)]
+        return {name: self._spent.get(name, 0.0) + now.get(name, 0.0) for name in names}
+
+    def save(self, moment: str) -> None:
+        """Save the state, if there is a record.
+
+        Args:
+            moment: where in the task, for the name of the file.
+        """
+        if self.record is None:
+            return
+        state = {
+            "strategy": self.strategy.run_state(),
+            "events": self.events,
+            "spent": self._seconds(),
+        }
+        self.record.save_state(f"task{len(self.events):04}-{moment}", state)
+
+    def _resume(self) -> None:
+        state = None if self.record is None else self.record.load_state()
+        if state is None:
+            return
+        self.events = list(state["events"])
+        self._spent = dict(state["spent"])
+        self.strategy.load_run_state(state["strategy"])
+
+
+def _ints(values: NDArray[np.int64]) -> list[int]:
+    plain: list[int] = values.tolist()
+    return plain

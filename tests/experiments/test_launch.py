@@ -1,0 +1,91 @@
+"""From a configuration to a run's directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from short_runs import short_run
+
+from avalanche_care.experiments import launch
+from avalanche_care.experiments.config import run_config
+from avalanche_care.experiments.launch import read_run, resume, run
+
+
+def config(**changes: Any) -> Any:
+    benchmark = {"name": "glyphs", "protocol": "B0-Inc2", "n_classes": 4}
+    return run_config({"method": "simplecil", "benchmark": benchmark, **changes})
+
+
+def test_a_run_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(config(), tmp_path, progress=False)
+    (directory,) = tmp_path.iterdir()
+    assert directory.name == config().directory_name
+    assert {p.name for p in directory.iterdir()} >= {"config.json", "events.jsonl", "result.json"}
+    assert first.extra["transforms"].startswith("glyphs")
+    assert set(first.extra["realm_accuracy"])
+    assert first.A_last <= first.extra["A_last_top5"] == 1.0  # of four classes
+
+    def never(*args: Any) -> None:
+        raise AssertionError("it ran again")
+
+    monkeypatch.setattr(launch, "_run", never)
+    assert run(config(), tmp_path) == first
+    assert resume(directory) == first
+
+
+def test_a_directory_is_enough_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from avalanche_care.experiments.directory import RunDirectory
+
+    asked = config(eval_mb_size=3, settings={"batch_size": 7})
+    with monkeypatch.context() as patch:
+
+        def stop(*args: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(RunDirectory, "log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(asked, tmp_path, progress=False)
+    directory = tmp_path / asked.directory_name
+    assert not (directory / "failed.json").exists()  # to stop is no failure
+    assert read_run(directory) == asked
+    moved = directory.rename(tmp_path / "elsewhere")
+    result = resume(moved, progress=False, eval_mb_size=5)
+    assert result.extra["eval_mb_size"] == 5
+    assert (moved / "result.json").exists()
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not the directory of a run"):
+        resume(tmp_path)
+    with pytest.raises(ValueError, match="is not the directory of a run"):
+        resume(tmp_path / "none")
+    short_run("simplecil", tmp_path / "script")
+    with pytest.raises(ValueError, match=r"was made by run_method\(\) in a script"):
+        resume(tmp_path / "script")
+
+
+def test_a_failure_is_noted_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = config(eval_every=1)
+    directory = tmp_path / asked.directory_name
+    with pytest.raises(ValueError, match="cannot be used"):
+        run(config(device="cuda:77"), tmp_path, progress=False)
+    assert not directory.exists()  # nothing was begun
+
+    with monkeypatch.context() as patch:
+        from avalanche_care.experiments.learning import Learning
+
+        def fail(self: Any, step: int) -> None:
+            raise RuntimeError("the roof fell in")
+
+        patch.setattr(Learning, "_evaluate", fail)
+        with pytest.raises(RuntimeError, match="the roof"):
+            run(asked, tmp_path, progress=False)
+    note = json.loads((directory / "failed.json").read_text())
+    assert note["error"] == "RuntimeError: the roof fell in"
+    assert "_evaluate" in note["traceback"]
+    run(asked, tmp_path, progress=False)
+    assert not (directory / "failed.json").exists()
+    assert (directory / "result.json").exists()

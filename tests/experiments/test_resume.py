@@ -1,0 +1,235 @@
+"""A run that was broken off anywhere ends with the numbers of one that was not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import short_runs
+import torch
+from short_runs import comparable, run_in_a_process, short_config, short_run
+from tiny import tiny_strategy
+
+from avalanche_care.experiments.directory import RunDirectory
+from avalanche_care.experiments.learning import Learning
+from avalanche_care.strategies.registry import available_methods
+from avalanche_care.strategies.template import PTMStrategy
+
+METHODS = sorted(available_methods())
+
+
+class Stop(BaseException):
+    """Stands for the death of the process."""
+
+
+@pytest.fixture(scope="module")
+def whole() -> Any:
+    """The comparable result of a run that was not broken off, per method."""
+    results: dict[str, Any] = {}
+
+    def get(method: str) -> Any:
+        if method not in results:
+            results[method] = comparable(short_run(method))
+        return results[method]
+
+    return get
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -> None:
+    """Let the given call of a method (counted from 0) do its work and then die."""
+    original, calls = getattr(owner, name), iter(range(10**6))
+
+    def stopping(self: Any, *args: Any, **kwargs: Any) -> Any:
+        out = original(self, *args, **kwargs)
+        if next(calls) == call:
+            raise Stop
+        return out
+
+    monkeypatch.setattr(owner, name, stopping)
+
+
+PLACES = {
+    "after a save": (RunDirectory, "save_state", (0, 3)),
+    "after an evaluation": (Learning, "_evaluate", (0, 2)),
+    "after an event": (RunDirectory, "log", (1,)),
+    "in a training step": (PTMStrategy, "check_loss", (7,)),
+    "in an evaluation step": (PTMStrategy, "criterion", (3,)),
+}
+
+
+def moments() -> Iterator[Any]:
+    for place, (owner, name, calls) in PLACES.items():
+        for call in calls:
+            yield pytest.param(owner, name, call, id=f"{place} {call}")
+
+
+@pytest.mark.parametrize(
+    ("method", "phases"), [*((method, True) for method in METHODS), ("care", False)]
+)
+def test_the_result_is_that_of_an_uninterrupted_run(
+    method: str, phases: bool, whole: Any, tmp_path: Path
+) -> None:
+    never: list[str] = []
+    for number, moment in enumerate(moments()):
+        owner, name, call = moment.values
+        directory = tmp_path / str(number)
+        with pytest.MonkeyPatch.context() as patch:
+            stop_at(patch, owner, name, call)
+            with contextlib.suppress(Stop):  # not every method comes by every place so often
+                short_run(method, directory, save_phases=phases)
+                never.append(moment.id)
+        if moment.id not in never:
+            assert not (directory / "result.json").exists()
+        torch.manual_seed(99)  # whatever the new process starts with
+        resumed = short_run(method, directory, save_phases=phases)
+        assert comparable(resumed) == whole(method), moment.id
+        assert resumed == short_run(method, directory)  # complete: nothing is learned again
+        events = [json.loads(line) for line in (directory / "events.jsonl").open()]
+        assert [event["task"] for event in events] == [0, 1, 2]
+        last = events[-1]
+        assert sum(last["correct"]) / sum(last["total"]) == resumed.A_last
+    assert len(never) < 4
+
+
+def test_complete_phases_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, RunDirectory, "save_state", 4)  # task 1, after the third of six phases
+        with pytest.raises(Stop):
+            short_run("care", tmp_path, save_phases=True)
+    names: list[str] = []
+    original = PTMStrategy.notify
+
+    def noting(self: PTMStrategy, event: str) -> None:
+        if event == "phase_start" and self.phase is not None:
+            names.append(self.phase.name)
+        original(self, event)
+
+    monkeypatch.setattr(PTMStrategy, "notify", noting)
+    short_run("care", tmp_path, save_phases=True)
+    two = ["phase 2", "class statistics", "alignment"]
+    assert names == [*two, "phase 1", "class statistics", "alignment", *two]
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_states_are_saved_as_often_as_asked(tmp_path: Path, every: int, whole: Any) -> None:
+    saved: list[str] = []
+    original = RunDirectory.save_state
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            RunDirectory,
+            "save_state",
+            lambda self, name, state: saved.append(name) or original(self, name, state),  # type: ignore[func-returns-value]
+        )
+        result = short_run("finetune", tmp_path, save_every=every)
+    assert comparable(result) == whole("finetune")
+    assert saved == ([] if every == 0 else ["task0001-trained", "task0002-trained"])
+
+
+def test_without_a_directory_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short_run("simplecil")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path: Path) -> None:
+    short_run("finetune", tmp_path)
+    before = (tmp_path / "result.json").read_bytes()
+    with pytest.raises(ValueError, match=r"holds another run.*\n- seed: 1 -> 2") as info:
+        short_run("finetune", tmp_path, seed=2, eval_every=2)
+    assert "eval_every: 1 -> 2" in str(info.value)
+    with pytest.raises(ValueError, match='method: "finetune" -> "simplecil"'):
+        short_run("simplecil", tmp_path)
+    config = short_config("finetune")
+    with pytest.raises(ValueError, match=r"config\.lr: "):
+        short_run("finetune", tmp_path, config=type(config)(lr=config.lr / 2, epochs=2))
+    assert (tmp_path / "result.json").read_bytes() == before
+
+
+def test_an_edited_configuration_is_refused(tmp_path: Path) -> None:
+    short_run("simplecil", tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+    with pytest.raises(ValueError, match="it was edited after it was written"):
+        short_run("simplecil", tmp_path, seed=2)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match=r"config\.json is not the configuration of a run"):
+        short_run("simplecil", tmp_path)
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(FileExistsError, match="no run of this package"):
+        short_run("simplecil", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
+    identity = {"method": "x"}
+    first = RunDirectory(tmp_path, identity)
+    first.open()
+    with pytest.raises(ValueError, match="another process is running in"):
+        RunDirectory(tmp_path, identity).open()
+    first.close()
+    RunDirectory(tmp_path, identity).open()
+
+
+def test_a_state_of_another_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="the state is of another model"):
+        tiny_strategy("care").load_run_state(tiny_strategy("finetune").run_state())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_state_has_no_backbone_and_is_plain(method: str, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, RunDirectory, "save_state", 2)
+        with pytest.raises(Stop):
+            short_run(method, tmp_path)
+    (file,) = (tmp_path / "state").glob("*.pt")
+    state = torch.load(file, weights_only=True)
+    tensors = state["strategy"]["model"]["tensors"]
+    assert tensors
+    assert not [name for name in tensors if "backbone" in name]
+    held = sum(tensor.nbytes for tensor in tensors.values())
+    assert file.stat().st_size < 4 * held + 100_000  # nothing large that nobody asked for
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_at_random(
+    method: str, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(short_runs.__file__).parent))  # for the preloading
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["short_runs"])
+    delays = random.Random(len(method))
+    directory = tmp_path / "run"
+    kills, longest = 0, 1.0
+    for _ in range(30):
+        child = context.Process(target=run_in_a_process, args=(method, directory))
+        start = time.monotonic()
+        child.start()
+        child.join(timeout=delays.uniform(0.02, longest))
+        if child.exitcode is None:
+            os.kill(child.pid or 0, signal.SIGKILL)
+            child.join()
+            kills += 1
+            longest = min(longest * 1.2, 5.0)  # so that it ends
+            continue
+        assert child.exitcode == 0
+        if kills >= 2:
+            break
+        longest = max((time.monotonic() - start) / 2, 0.05)  # too fast for us: once more
+        for path in sorted(directory.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+    assert kills >= 2
+    assert comparable(short_run(method, directory, save_phases=True)) == whole(method)
