@@ -1,4 +1,4 @@
-"""The commands about runs: ``run``, ``resume``, ``export``, ``predict``.
+"""The commands about runs: ``run``, ``resume``, ``export``, ``predict``, ``report``.
 
 Nothing heavy is imported until one of them runs.
 """
@@ -91,6 +91,16 @@ def add_run_commands(commands: Any) -> None:
     predict.add_argument("--weights", help="local file with the backbone's weights")
     predict.add_argument("--device", default="cpu", help="such as cpu, cuda, cuda:1 (cpu)")
     predict.set_defaults(run=_predict)
+    report = commands.add_parser(
+        "report",
+        help="tables and figures of runs",
+        description="Collects runs and result files and writes tables (Markdown, LaTeX, CSV), "
+        "figures, and a page that holds all of them, index.html.",
+    )
+    report.add_argument("paths", nargs="+", help="directories of runs, or result files")
+    report.add_argument("--out", required=True, help="directory to write to")
+    report.add_argument("--no-figures", action="store_true", help="tables only")
+    report.set_defaults(run=_report)
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +157,13 @@ def _predict(args: argparse.Namespace) -> int:
     model = load(args.directory, weights=args.weights, device=args.device)
     for image, found in zip(args.images, model.predict(args.images, top=args.top), strict=True):
         print(f"{image}: " + ", ".join(f"{one.name} {one.score:.3f}" for one in found))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from avalanche_care.experiments.report import write_report
+
+    print(f"report: {write_report(args.paths, args.out, figures=not args.no_figures)}")
     return 0
 
 

@@ -139,6 +139,10 @@ for argv in (
         ("from avalanche_care.benchmarks import PackedImages, pack_folder", {"avalanche"}),
         ("from avalanche_care.experiments import RunResult", {"torch", "avalanche"}),
         ("from avalanche_care.experiments import results_table", {"torch", "avalanche"}),
+        ("from avalanche_care.experiments import write_report", {"torch", "avalanche"}),
+        ("from avalanche_care.benchmarks import CARDS, DatasetRecord", {"torch", "avalanche"}),
+        ("import avalanche_care.benchmarks.transforms", {"avalanche"}),
+        ("from avalanche_care import load; load", {"avalanche"}),
         (
             "from avalanche_care.experiments.published import published",
             {"torch", "avalanche", "numpy"},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from avalanche_care.experiments.launch import resume as resume
     from avalanche_care.experiments.report import accuracy_figure as accuracy_figure
     from avalanche_care.experiments.report import results_table as results_table
+    from avalanche_care.experiments.report import write_report as write_report
     from avalanche_care.experiments.results import RunResult as RunResult
     from avalanche_care.experiments.run import run_method as run_method
 
@@ -33,6 +34,7 @@ _HOMES = {
     "resume": "launch",
     "run_config": "config",
     "run_method": "run",
+    "write_report": "report",
 }
 
 __all__ = sorted(_HOMES)

@@ -109,6 +109,8 @@ class RunConfig:
         num_workers: data loading processes.
         save_every: save the state after every k-th task; 0: never.
         save_phases: save it after every phase of a task too.
+        tensorboard: write TensorBoard files to ``tensorboard/`` in the run's directory.
+        wandb: project of Weights & Biases to log to.
     """
 
     method: str
@@ -122,6 +124,8 @@ class RunConfig:
     num_workers: int = _local(0)
     save_every: int = _local(1)
     save_phases: bool = _local(False)
+    tensorboard: bool = _local(False)
+    wandb: str | None = _local(None)
 
     def __post_init__(self) -> None:
         least = {"seed": 0, "eval_every": 1, "eval_mb_size": 1, "num_workers": 0, "save_every": 0}

@@ -46,8 +46,11 @@ def export_run(
     if state is None:
         raise ValueError(f"{directory} has no saved state; was it run with --save-every 0?")
     method = get_method(config.method)
-    given = {} if weights is None else {"weights": weights}
-    backbone = build_backbone(dataclasses.replace(config.backbone, compile=False, **given))
+    backbone = build_backbone(
+        dataclasses.replace(
+            config.backbone, compile=False, weights=weights or config.backbone.weights
+        )
+    )
     strategy = method.strategy(model=backbone, config=config.settings, device="cpu", evaluator=None)
     strategy.load_run_state(state["strategy"])
     values = read_config(Path(directory) / CONFIG)

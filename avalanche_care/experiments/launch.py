@@ -8,6 +8,7 @@ import os
 import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,7 @@ def resume(
 
 def _run(config: RunConfig, directory: Path, progress: bool, on_event: OnEvent) -> RunResult:
     from avalanche_care.benchmarks.loading import load_benchmark
+    from avalanche_care.experiments.loggers import loggers_of
     from avalanche_care.experiments.run import run_method
 
     benchmark = load_benchmark(
@@ -141,6 +143,7 @@ def _run(config: RunConfig, directory: Path, progress: bool, on_event: OnEvent) 
         save_phases=config.save_phases,
         details={"run": dataclasses.asdict(config)},
         on_event=on_event,
+        loggers=partial(loggers_of, config, directory),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from avalanche.logging import BaseLogger
 from avalanche.training.determinism.rng_manager import RNGManager
 from torch import nn
 
@@ -43,6 +44,7 @@ def run_method(
     save_phases: bool = False,
     details: Mapping[str, Any] | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
+    loggers: Callable[[], Sequence[BaseLogger]] = tuple,
 ) -> RunResult:
     """Train a method on every experience, evaluate all classes seen, collect the result.
 
@@ -69,6 +71,8 @@ def run_method(
         save_phases: save it after each phase of a task too.
         details: what else to note in the directory, as plain values.
         on_event: called after each task with what happened, see :class:`Learning`.
+        loggers: makes Avalanche's loggers once the run begins; they get the accuracy on all classes
+            seen, at each evaluation.
 
     Returns:
         The result, with all settings in force. Where the benchmark has them, ``extra`` also has
@@ -105,7 +109,7 @@ def run_method(
             eval_mb_size=eval_mb_size,
             device=device,
             plugins=[times, saver, *([ProgressPlugin(tasks)] if progress else [])],
-            evaluator=silent_evaluator(counts),
+            evaluator=silent_evaluator(counts, loggers=loggers()),
         )
         learning = Learning(
             strategy,

@@ -54,7 +54,7 @@ def _unknown(kind: type[Any], values: Mapping[str, Any], prefix: str) -> Iterato
             hint = f"did you mean {near[0]!r}?" if near else f"expected some of {sorted(names)}"
             yield f"there is no setting {prefix + key!r}; {hint}"
         elif dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
-            yield from _unknown(hints[key], value, f"{prefix}{key}.")  # type: ignore[arg-type]
+            yield from _unknown(hints[key], value, f"{prefix}{key}.")
 
 
 def _merged(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

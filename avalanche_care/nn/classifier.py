@@ -45,12 +45,13 @@ class FrozenClassifier(nn.Module):
         """Return the head's scores of every class seen, in label order, (B, classes seen)."""
         return self.head.in_label_order(self.head(self.features(x)))
 
-    def predict(self, x: Tensor, **how: Any) -> Tensor:
+    def predict(self, x: Tensor) -> Tensor:
         """Return the scores that a prediction is made of; the highest is the class.
+
+        A model may have keyword arguments more, for plain values.
 
         Args:
             x: images, (B, C, H, W).
-            how: what the model allows to choose; plain values.
 
         Returns:
             (B, classes seen), in label order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from avalanche.evaluation import PluginMetric
@@ -16,10 +17,13 @@ class _Silent(BaseLogger):
         """Ignore the value."""
 
 
-def silent_evaluator(*metrics: PluginMetric[Any]) -> EvaluationPlugin:
+def silent_evaluator(
+    *metrics: PluginMetric[Any], loggers: Sequence[BaseLogger] = ()
+) -> EvaluationPlugin:
     """Return an evaluation plugin that computes metrics, prints nothing and keeps no history.
 
     Args:
         metrics: read them off after an evaluation, as with :class:`ClassCounts`.
+        loggers: Avalanche's, which are told the values.
     """
-    return EvaluationPlugin(*metrics, loggers=[_Silent()], collect_all=False)
+    return EvaluationPlugin(*metrics, loggers=[_Silent(), *loggers], collect_all=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from short_runs import short_run
@@ -89,3 +91,29 @@ def test_a_failure_is_noted_and_forgotten(tmp_path: Path, monkeypatch: pytest.Mo
     run(asked, tmp_path, progress=False)
     assert not (directory / "failed.json").exists()
     assert (directory / "result.json").exists()
+
+
+def test_loggers_of_avalanche(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    wandb = MagicMock(__version__="1")
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    asked = config(tensorboard=True, wandb="tests")
+    result = run(asked, tmp_path, progress=False)
+    events = EventAccumulator(str(tmp_path / asked.directory_name / "tensorboard")).Reload()
+    (tag,) = events.Tags()["scalars"]
+    assert tag.startswith("Top1_Acc_Seen/eval_phase/test_seen_stream")
+    logged = [event.value for event in events.Scalars(tag)]
+    assert logged == pytest.approx([a for a in result.accuracy if a is not None])
+    wandb.init.assert_called_once()
+    assert wandb.init.call_args.kwargs["project"] == "tests"
+    assert wandb.init.call_args.kwargs["resume"] == "allow"
+    sent = [call.args[0][tag] for call in wandb.log.call_args_list if tag in call.args[0]]
+    assert sent == logged
+
+
+def test_the_installed_wandb_takes_the_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    run(config(wandb="tests"), tmp_path, progress=False)

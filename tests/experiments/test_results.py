@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from avalanche_care.benchmarks import Protocol
-from avalanche_care.experiments import report
 from avalanche_care.experiments.environment import hardware, versions
+from avalanche_care.experiments.figures import style
 from avalanche_care.experiments.report import accuracy_figure, results_table
 from avalanche_care.experiments.results import RunResult
 
@@ -295,7 +295,7 @@ def test_figure_shows_the_curves(tmp_path: Path) -> None:
     pixels = [np.array(Image.open(path)) for path in (same, again, other)]
     assert (pixels[0] == pixels[1]).all()
     assert pixels[0].shape != pixels[2].shape or (pixels[0] != pixels[2]).any()
-    blue = tuple(int(report.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5))
+    blue = tuple(int(style.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5))
     drawn = (pixels[0][..., :3] == blue).all(axis=-1)
     # 70 % before and after: the line is level, 7/10 of the way up the axes, from the middle on
     rows, columns = np.nonzero(drawn)
@@ -323,11 +323,11 @@ def test_figure_of_several_seeds_and_many_methods(tmp_path: Path) -> None:
 
 
 def test_labels_are_moved_apart_and_no_further() -> None:
-    assert report._spread([80.0, 10.0, 50.0], 5.0) == [80.0, 10.0, 50.0]
-    assert report._spread([50.0, 51.0], 5.0) == pytest.approx([48.0, 53.0])
-    assert report._spread([51.0, 50.0], 5.0) == pytest.approx([53.0, 48.0])
+    assert style.spread([80.0, 10.0, 50.0], 5.0) == [80.0, 10.0, 50.0]
+    assert style.spread([50.0, 51.0], 5.0) == pytest.approx([48.0, 53.0])
+    assert style.spread([51.0, 50.0], 5.0) == pytest.approx([53.0, 48.0])
     crowded = [50.0, 50.0, 51.0, 57.0, 90.0]
-    moved = report._spread(crowded, 5.0)
+    moved = style.spread(crowded, 5.0)
     assert (np.diff(moved) >= 5.0 - 1e-9).all()
     assert moved[-1] == 90.0
     assert np.mean(moved[:4]) == pytest.approx(np.mean(crowded[:4]))

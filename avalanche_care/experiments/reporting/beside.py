@@ -1,0 +1,134 @@
+"""Published numbers as cells of a table, beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from avalanche_care.benchmarks.catalogue import CARDS
+from avalanche_care.experiments.published import (
+    BACKBONES,
+    PROVENANCE,
+    SOURCES,
+    PublishedNumber,
+    Source,
+    published,
+)
+from avalanche_care.experiments.reporting.collect import Cell, Setting
+from avalanche_care.experiments.reporting.settings import class_order_name
+from avalanche_care.experiments.reporting.tables import Column, Run, Table, TableCell
+
+COLUMNS = (Column("published"), Column("difference", sign=True))
+
+
+def published_for(setting: Setting, method: str | None = None) -> tuple[PublishedNumber, ...]:
+    """What is published for a setting: nothing for parts of a data set or other weights."""
+    keys = [key for key, name in BACKBONES.items() if name == setting.backbone]
+    card = CARDS.get(setting.benchmark)
+    if not keys or (card is not None and card.classes != len(setting.class_order)):
+        return ()
+    return published(method, setting.benchmark, setting.protocol, keys[0])
+
+
+def beside(cell: Cell, quantity: str, ours: TableCell, *, comparable: bool) -> list[TableCell]:
+    """The published number, with its source in a footnote, and how much ours is above it.
+
+    Args:
+        cell: our runs.
+        quantity: ``"A_last"`` or ``"A_avg"``.
+        ours: our number, in per cent.
+        comparable: whether ours was evaluated after every task, where that matters.
+    """
+    numbers = [
+        number
+        for number in published_for(cell.setting, cell.method)
+        if getattr(number, quantity) is not None
+    ]
+    if not numbers:
+        return [TableCell("–"), TableCell("–")]
+    first, *others = numbers
+    value = getattr(first, quantity)
+    note = source_note(first)
+    if others:
+        also = (f"{getattr(n, quantity):.2f} ({n.source}, {n.provenance})" for n in others)
+        note += f"; also published: {', '.join(also)}"
+    theirs = TableCell(
+        value=value,
+        std=getattr(first, f"{quantity}_std"),
+        runs=_link(first),
+        notes=(note,),
+    )
+    if ours.value is None or not comparable:
+        return [theirs, TableCell("not comparable" if ours.value is not None else "–")]
+    return [theirs, TableCell(value=ours.value - value)]
+
+
+def source_note(number: PublishedNumber) -> str:
+    """Where a number is from; the table of all that is published has more on its source."""
+    arxiv = SOURCES[number.source].arxiv
+    where = f"{number.source}, arXiv {arxiv}" if arxiv else number.source
+    note = f"; {number.note}" if number.note else ""
+    return f"published by {where} ({PROVENANCE[number.provenance]}){note}"
+
+
+def comparability(setting: Setting) -> list[str]:
+    """In what our setting differs from the published ones."""
+    notes = []
+    order = class_order_name(setting)
+    if order != "class order 1993":
+        notes.append(f"most published numbers are of class order 1993, ours: {order}")
+    card, facts = CARDS.get(setting.benchmark), dict(setting.facts)
+    for name in ("train_images", "test_images"):
+        if card is not None and name in facts and int(facts[name]) != getattr(card, name):
+            kind = name.split("_")[0]
+            notes.append(
+                f"{int(facts[name]):,} {kind} images, where {card.title} has "
+                f"{getattr(card, name):,} ({card.counts})"
+            )
+    return notes
+
+
+def published_table(setting: Setting, name: str, title: str) -> Table | None:
+    """All that is published for a setting, with the sources; None if nothing is."""
+    numbers = published_for(setting)
+    if not numbers:
+        return None
+    rows = [
+        (
+            TableCell(number.method),
+            TableCell("–", number.A_last, number.A_last_std),
+            TableCell("–", number.A_avg, number.A_avg_std),
+            TableCell("–", number.runs),
+            TableCell(number.source, runs=_link(number)),
+            TableCell(number.provenance),
+            TableCell(number.note),
+        )
+        for number in sorted(numbers, key=lambda number: number.method)
+    ]
+    texts = ("source", "provenance", "remarks")
+    columns = (
+        Column("method", number=False),
+        Column("A_last (%)"),
+        Column("A_avg (%)"),
+        Column("runs", digits=0),
+        *(Column(text, number=False) for text in texts),
+    )
+    cited = dict.fromkeys(number.source for number in numbers)
+    notes = (": ".join([key, *_told(SOURCES[key])]) for key in cited)
+    caption = "As published; a spread as published too, whose definition is the source's."
+    return Table(name, f"{title}: published", columns, tuple(rows), caption, tuple(notes))
+
+
+def _told(source: Source) -> list[str]:
+    arxiv = f", arXiv {source.arxiv}" if source.arxiv else ""
+    return [f"{source.citation}{arxiv}", *([source.note] if source.note else [])]
+
+
+def _link(number: PublishedNumber) -> tuple[Run, ...]:
+    arxiv = SOURCES[number.source].arxiv
+    return (Run(number.source, f"https://arxiv.org/abs/{arxiv}"),) if arxiv else ()
+
+
+def quantities_published(cells: Sequence[Cell]) -> list[str]:
+    """Which of A_last and A_avg somebody has published for one of the cells."""
+    numbers = [n for cell in cells for n in published_for(cell.setting, cell.method)]
+    return [q for q in ("A_last", "A_avg") if any(getattr(n, q) is not None for n in numbers)]
