@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from avalanche_care.nn.brmoe import BRMoE
     from avalanche_care.nn.care import CaREModel
 
-__all__ = ["RoutingUsage", "batches_of", "routing_usage"]
+__all__ = ["ROUTING", "RoutingUsage", "batches_of", "routing_usage"]
+
+ROUTING = "routing.npz"  # in the directory of a run
 
 Floats = NDArray[np.float64]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from avalanche_care.experiments.directory import RunDirectory
 from avalanche_care.experiments.environment import hardware
 from avalanche_care.experiments.learning import Learning, SavePhases
 from avalanche_care.experiments.results import RunResult
+from avalanche_care.experiments.routing import ROUTING, batches_of, routing_usage
+from avalanche_care.nn.care import CaREModel
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.class_counts import ClassCounts
 from avalanche_care.plugins.phase_times import PhaseTimes
@@ -124,8 +127,10 @@ def run_method(
             on_event=on_event,
         )
         saver.learning = learning if save_phases else None
+        events = learning.run()
+        routing = _routing(strategy.model, benchmark, directory, num_workers)
         result = _result(
-            learning.run(),
+            events,
             benchmark,
             method=method,
             seed=seed,
@@ -133,7 +138,7 @@ def run_method(
             config=dataclasses.asdict(config),
             backbone=dataclasses.asdict(backbone.info),
             hardware=hardware(device),
-            extra={**facts, "eval_mb_size": eval_mb_size},
+            extra={**facts, "eval_mb_size": eval_mb_size, **routing},
         )
         if record is not None:
             record.finish(result)
@@ -141,6 +146,22 @@ def run_method(
     finally:
         if record is not None:
             record.close()
+
+
+def _routing(
+    model: nn.Module,
+    benchmark: CILBenchmark,
+    directory: str | os.PathLike[str] | None,
+    num_workers: int,
+) -> dict[str, Any]:
+    """Which routers the test images of each task select, for a model that has routers."""
+    if not isinstance(model, CaREModel) or model.tasks < 2:
+        return {}
+    datasets = [experience.dataset for experience in benchmark.test_stream]
+    usage = routing_usage(model, batches_of(datasets, num_workers=num_workers))
+    if directory is not None:
+        usage.save(Path(directory) / ROUTING)
+    return {"routing": usage.summary()}
 
 
 def _identity(
@@ -198,6 +219,8 @@ def _result(
     names = dict.fromkeys(name for event in events for name in event["seconds"])
     seconds = {name: sum(event["seconds"].get(name, 0.0) for event in events) for name in names}
     seconds = {"train": 0.0, "eval": 0.0, **seconds}
+    evaluated = sum(sum(event.get("total", ())) for event in events)
+    extra["evaluated_images_per_second"] = evaluated / max(seconds["eval"], 1e-9)
     return RunResult.from_counts(
         correct,
         total,

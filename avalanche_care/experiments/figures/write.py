@@ -112,6 +112,7 @@ def write_routing_figures(
     out: str | Path,
     *,
     title: str = "CaRE",
+    recall: bool = True,
     formats: Sequence[str] = ("png", "svg"),
 ) -> list[FigureFile]:
     """Draw which routers and experts a trained CaRE uses.
@@ -120,6 +121,7 @@ def write_routing_figures(
         usage: From :func:`avalanche_care.experiments.routing.routing_usage`.
         out: Directory; files in it that have the same names are replaced.
         title: Of whom, such as the benchmark and protocol; begins the names of the files.
+        recall: Draw the recall per block too.
         formats: Endings of the files to write.
 
     Returns:
@@ -128,7 +130,7 @@ def write_routing_figures(
     Raises:
         ValueError: If there is no format, or matplotlib does not know one.
     """
-    return _write(_draw_routing(usage, title), Path(out), formats)
+    return _write(_draw_routing(usage, title, recall), Path(out), formats)
 
 
 def _write(drawn: Iterator[_Drawn], out: Path, formats: Sequence[str]) -> list[FigureFile]:
@@ -225,15 +227,16 @@ _RECALL = (
 )
 
 
-def _draw_routing(usage: RoutingUsage, title: str) -> Iterator[_Drawn]:
+def _draw_routing(usage: RoutingUsage, title: str, recall: bool) -> Iterator[_Drawn]:
     name = _slug(title)
     about = f"{count(int(usage.images.sum()), 'test image')}, {count(usage.tasks, 'task')}."
-    yield _Drawn(
-        f"{name}-routing-recall",
-        f"Routing recall, {title}",
-        f"{_RECALL} {about}",
-        draw_recall([usage.summary()], tasks=usage.tasks),
-    )
+    if recall:
+        yield _Drawn(
+            f"{name}-routing-recall",
+            f"Routing recall, {title}",
+            f"{_RECALL} {about}",
+            draw_recall([usage.summary()], tasks=usage.tasks),
+        )
     yield _Drawn(
         f"{name}-routers",
         f"Routers selected, {title}",

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from avalanche_care._files import replace_text
 from avalanche_care._version import __version__
-from avalanche_care.experiments.figures import FigureFile, write_figures
+from avalanche_care.experiments.figures import FigureFile, write_figures, write_routing_figures
 from avalanche_care.experiments.reporting import html
-from avalanche_care.experiments.reporting.collect import STATUSES, RunEntry
+from avalanche_care.experiments.reporting.collect import STATUSES, Cell, RunEntry
 from avalanche_care.experiments.reporting.comparison import Comparison, row_name, runs_table
 from avalanche_care.experiments.reporting.table_writers import to_csv, to_latex, to_markdown
 from avalanche_care.experiments.reporting.tables import Table
+from avalanche_care.experiments.routing import ROUTING, RoutingUsage
 
 PAGE, TEXT = "index.html", "report.md"
 TITLE = "Comparison"
@@ -74,7 +75,21 @@ def _draw(comparison: Comparison, folder: Path) -> list[FigureFile]:
         for cell in found
         for result in cell.results
     ]
-    return write_figures(results, folder) if results else []
+    files = write_figures(results, folder) if results else []
+    for found in comparison.cells.values():
+        for cell in found:
+            files += _draw_routing(cell, comparison.titles[cell.setting], folder)
+    return files
+
+
+def _draw_routing(cell: Cell, title: str, folder: Path) -> list[FigureFile]:
+    """Who is routed to whom in the first run of a cell that has recorded it."""
+    recorded = [run.path / ROUTING for run in cell.runs if (run.path / ROUTING).is_file()]
+    if not recorded:
+        return []
+    usage = RoutingUsage.load(recorded[0])
+    # The recall is among the figures of the results, over all seeds.
+    return write_routing_figures(usage, folder, title=f"{row_name(cell)} on {title}", recall=False)
 
 
 def _lead(entries: Sequence[RunEntry]) -> str:
