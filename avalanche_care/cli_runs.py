@@ -1,4 +1,4 @@
-"""The commands about runs: ``run``, ``resume``, ``export``, ``predict``, ``report``.
+"""The commands about runs: ``run``, ``resume``, ``suite``, ``report``, ``export``, ``predict``.
 
 Nothing heavy is imported until one of them runs.
 """
@@ -91,6 +91,23 @@ def add_run_commands(commands: Any) -> None:
     predict.add_argument("--weights", help="local file with the backbone's weights")
     predict.add_argument("--device", default="cpu", help="such as cpu, cuda, cuda:1 (cpu)")
     predict.set_defaults(run=_predict)
+    suite = commands.add_parser(
+        "suite",
+        help="do many runs: methods x benchmarks x seeds",
+        description="Does what is left of a suite of runs. Complete runs are skipped, interrupted "
+        "ones go on, failed ones are tried again and do not stop the others.",
+    )
+    suite.add_argument("file", help="TOML file, such as examples/suites/quick.toml")
+    suite.add_argument("--out", required=True, help="directory of its runs")
+    suite.add_argument(
+        "--engine", default="in-process", help="in-process, processes, or ray (in-process)"
+    )
+    suite.add_argument("--workers", type=int, help="of the engine processes (one per GPU or core)")
+    suite.add_argument("--address", help="of a Ray cluster; auto: the one of this machine")
+    suite.add_argument("--cpus", type=float, help="cores of a run, for Ray (1)")
+    suite.add_argument("--gpus", type=float, help="GPUs of a run, for Ray (1 if it uses CUDA)")
+    suite.add_argument("--quiet", action="store_true", help="no progress bar")
+    suite.set_defaults(run=_suite)
     report = commands.add_parser(
         "report",
         help="tables and figures of runs",
@@ -158,6 +175,21 @@ def _predict(args: argparse.Namespace) -> int:
     for image, found in zip(args.images, model.predict(args.images, top=args.top), strict=True):
         print(f"{image}: " + ", ".join(f"{one.name} {one.score:.3f}" for one in found))
     return 0
+
+
+def _suite(args: argparse.Namespace) -> int:
+    from avalanche_care.experiments.engines import make_engine
+    from avalanche_care.experiments.suite import SuiteStopped, run_suite
+
+    options = {name: getattr(args, name) for name in ("workers", "address", "cpus", "gpus")}
+    engine = make_engine(args.engine, **options)
+    try:
+        done = run_suite(args.file, args.out, engine=engine, progress=not args.quiet)
+    except SuiteStopped as stopped:
+        print(f"avalanche-care: {stopped}", file=sys.stderr)
+        return 130
+    print(done)
+    return 0 if len(done.of("complete")) == len(done.runs) else 1
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -139,6 +139,7 @@ for argv in (
         ("from avalanche_care.benchmarks import PackedImages, pack_folder", {"avalanche"}),
         ("from avalanche_care.experiments import RunResult", {"torch", "avalanche"}),
         ("from avalanche_care.experiments import results_table", {"torch", "avalanche"}),
+        ("import avalanche_care.experiments.suite", {"torch", "avalanche", "joblib", "ray"}),
         ("from avalanche_care.experiments import write_report", {"torch", "avalanche"}),
         ("from avalanche_care.benchmarks import CARDS, DatasetRecord", {"torch", "avalanche"}),
         ("import avalanche_care.benchmarks.transforms", {"avalanche"}),

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from avalanche_care.experiments.report import write_report as write_report
     from avalanche_care.experiments.results import RunResult as RunResult
     from avalanche_care.experiments.run import run_method as run_method
+    from avalanche_care.experiments.suite import read_suite as read_suite
+    from avalanche_care.experiments.suite import run_suite as run_suite
 
 _HOMES = {
+    "read_suite": "suite",
+    "run_suite": "suite",
     "ExportedModel": "exported",
     "RunConfig": "config",
     "RunResult": "results",

@@ -17,16 +17,23 @@ from avalanche_care.experiments.results import RunResult
 
 __all__ = [
     "CONFIG",
+    "FAILED",
     "RESULT",
     "STATE",
     "RunDirectory",
+    "RunInUse",
     "differences",
     "identity_hash",
     "read_config",
 ]
 
 FORMAT = 1  # raise it when a key changes its meaning
-CONFIG, EVENTS, STATE, RESULT = "config.json", "events.jsonl", "state", "result.json"
+CONFIG, EVENTS, STATE = "config.json", "events.jsonl", "state"
+RESULT, FAILED = "result.json", "failed.json"
+
+
+class RunInUse(ValueError):
+    """Another process is working in the directory of a run."""
 
 
 class RunDirectory:
@@ -62,12 +69,14 @@ class RunDirectory:
 
         Raises:
             ValueError: if it holds another run; the differences are listed. If another process is
-                working in it.
+                working in it (:class:`RunInUse`).
             FileExistsError: if it holds something else.
         """
         path = self.path / CONFIG
         if not path.exists():
-            if self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+            if self.path.is_dir() and any(
+                p.name not in (".lock", FAILED) for p in self.path.iterdir()
+            ):
                 raise FileExistsError(
                     f"{self.path} has files in it, but no run of this package ({CONFIG} is "
                     "missing); choose another directory"
@@ -76,12 +85,13 @@ class RunDirectory:
         try:
             self._lock.acquire()
         except Timeout:
-            raise ValueError(
+            raise RunInUse(
                 f"another process is running in {self.path}; wait for it, or choose another "
                 "directory"
             ) from None
         try:
             self._check_identity(path)
+            (self.path / FAILED).unlink(missing_ok=True)  # it is tried again
         except BaseException:
             self.close()
             raise

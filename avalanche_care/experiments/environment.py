@@ -11,7 +11,7 @@ from typing import Any
 
 from avalanche_care._version import __version__
 
-__all__ = ["cpu_model", "hardware", "peak_memory", "versions"]
+__all__ = ["cpu_model", "forget_peak_memory", "hardware", "peak_memory", "versions"]
 
 PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
@@ -51,15 +51,24 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
     }
 
 
+def forget_peak_memory(device: Any = "cpu") -> None:
+    """Let the peak of a GPU's memory begin anew; that of the process cannot be."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: Any = "cpu") -> dict[str, int]:
-    """Most memory that this process has used so far, in bytes.
+    """Most memory that was used so far, in bytes.
 
     Args:
         device: The torch device of the run.
 
     Returns:
-        ``process`` (resident memory, where the system tells it) and, for a GPU, ``device`` (what
-        PyTorch had allocated on it).
+        ``process``, resident memory of this process in all its life, where the system tells it;
+        and for a GPU ``device``, what PyTorch had allocated on it since
+        :func:`forget_peak_memory`.
     """
     import torch
 

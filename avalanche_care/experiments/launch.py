@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from avalanche_care._files import replace_text
 from avalanche_care.experiments.config import BackboneConfig, RunConfig, run_config
-from avalanche_care.experiments.directory import CONFIG, RESULT, read_config
+from avalanche_care.experiments.directory import CONFIG, FAILED, RESULT, RunInUse, read_config
 from avalanche_care.experiments.results import RunResult
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILED", "build_backbone", "read_run", "resume", "run"]
 
-FAILED = "failed.json"
 OnEvent = Callable[[dict[str, Any]], None] | None
 
 
@@ -58,18 +57,19 @@ def _guarded(config: RunConfig, directory: Path, progress: bool, on_event: OnEve
     result = directory / RESULT
     if result.exists():
         return RunResult.load(result)
-    failed = directory / FAILED
-    failed.unlink(missing_ok=True)
     try:
         return _run(config, directory, progress, on_event)
+    except RunInUse:
+        raise  # it is for that process to say how the run ends
     except Exception as error:
         if directory.is_dir():
             note = {
                 "error": f"{type(error).__name__}: {error}",
                 "traceback": traceback.format_exc(),
                 "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "run": dataclasses.asdict(config),
             }
-            replace_text(failed, json.dumps(note, indent=1) + "\n")
+            replace_text(directory / FAILED, json.dumps(note, indent=1) + "\n")
         raise
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from avalanche_care import metrics
 from avalanche_care.benchmarks.scenario import CILBenchmark
 from avalanche_care.experiments.directory import RunDirectory
-from avalanche_care.experiments.environment import hardware
+from avalanche_care.experiments.environment import forget_peak_memory, hardware
 from avalanche_care.experiments.learning import Learning, SavePhases
 from avalanche_care.experiments.results import RunResult
 from avalanche_care.experiments.routing import ROUTING, batches_of, routing_usage
@@ -104,6 +104,7 @@ def run_method(
         if finished is not None:
             return finished
         RNGManager.set_random_seeds(seed)
+        forget_peak_memory(device)
         counts, times, saver = ClassCounts(), PhaseTimes(), SavePhases()
         tasks = len(benchmark.train_stream)
         strategy = chosen.strategy(

@@ -34,13 +34,15 @@ def from_plain(
             what the class itself refuses.
     """
     problems = list(_unknown(kind, values, ""))
-    if not problems:
-        whole = dict(values) if base is None else _merged(dataclasses.asdict(base), values)  # type: ignore[call-overload]
-        try:
-            # As JSON, where strict types still take a mapping for a dataclass, a list for a tuple.
-            return TypeAdapter(kind).validate_json(json.dumps(whole, default=str), strict=True)
-        except ValidationError as error:
-            problems = [_line(entry) for entry in error.errors(include_url=False)]
+    whole = dict(values) if base is None else _merged(dataclasses.asdict(base), values)  # type: ignore[call-overload]
+    try:
+        # As JSON, where strict types still take a mapping for a dataclass, a list for a tuple.
+        config = TypeAdapter(kind).validate_json(json.dumps(whole, default=str), strict=True)
+    except ValidationError as error:
+        problems += [_line(entry) for entry in error.errors(include_url=False)]
+    else:
+        if not problems:
+            return config
     raise ValueError(f"{where} cannot be used:\n- " + "\n- ".join(problems))
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from avalanche_care.benchmarks.protocol import Protocol
-from avalanche_care.experiments.directory import CONFIG, EVENTS, RESULT, read_config
+from avalanche_care.experiments.directory import CONFIG, EVENTS, FAILED, RESULT, read_config
 from avalanche_care.experiments.reporting.variants import Settings, flatten, merge, variant_labels
 from avalanche_care.experiments.results import RunResult
 
 __all__ = ["Cell", "RunEntry", "Setting", "cells", "collect_runs"]
 
-FAILED = "failed.json"
 STATUSES = ("complete", "failed", "unfinished", "unreadable")  # of two runs, the first counts
 FACTS = ("train_images", "test_images", "transforms", "img_size")  # that change the task
 
