@@ -88,7 +88,7 @@ def _methods(args: argparse.Namespace) -> int:
     from avalanche_care.strategies.registry import available_methods
 
     for name, method in available_methods().items():
-        print(f"{name:12} {method.paper:26} trains: {method.trains}")
+        print(f"{name:16} {method.paper:30} trains: {method.trains}")
     return 0
 
 

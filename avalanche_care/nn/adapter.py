@@ -1,5 +1,7 @@
 """Bottleneck adapters, plain and folded onto a shared normalisation.
 
+:class:`ParallelAdapter` is AdaptFormer's, as APER, EASE and RanPAC have it.
+
 An adapter of CaRE (Lou et al., ICML 2026, section 3.2) reads the residual stream ``h`` through a
 LayerNorm of its own::
 
@@ -86,6 +88,37 @@ class Adapter(nn.Module):
                 self.up.weight.T * self.scale,
                 self.up.bias * self.scale,
             )
+
+
+class ParallelAdapter(nn.Module):
+    """AdaptFormer's bottleneck: ``s (U drop(relu(W h + b)) + c)``, without a LayerNorm.
+
+    U, b and c start at zero, so that a fresh one returns exactly zero and only U and c receive a
+    gradient at the very first step.
+
+    Args:
+        dim: width D of the tokens.
+        bottleneck: hidden width r.
+        scale: s, fixed.
+        dropout: probability of dropping a hidden unit in training, in [0, 1).
+    """
+
+    def __init__(
+        self, dim: int, bottleneck: int = 64, *, scale: float = 0.1, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.down = nn.Linear(dim, bottleneck)
+        self.up = nn.Linear(bottleneck, dim)
+        self.scale = scale
+        self.dropout = dropout
+        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the residual that the adapter adds for tokens ``h`` (..., D), same shape."""
+        hidden = F.dropout(F.relu(self.down(h)), self.dropout, self.training)  # (..., r)
+        return self.scale * self.up(hidden)
 
 
 class Perceptron(nn.Module):

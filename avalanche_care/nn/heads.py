@@ -205,3 +205,27 @@ class CosineHead(GrowingHead):
     def forward(self, features: Tensor) -> Tensor:
         """Return the cosine of features (B, D) to every class, (B, C)."""
         return F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
+
+
+class ProxyHead(nn.Module):
+    """Cosine classifier of one task with a learnable scale, thrown away when the task is learned.
+
+    APER, RanPAC and EASE train their features with it. The scale starts at 1 as released: logits
+    in [-1, 1] make a soft cross-entropy with small gradients until it has grown.
+
+    Args:
+        dim: width D of the features.
+        n_classes: C.
+        scale: what the scale starts at.
+    """
+
+    def __init__(self, dim: int, n_classes: int, *, scale: float = 1.0) -> None:
+        super().__init__()
+        bound = dim**-0.5
+        self.weight = nn.Parameter(torch.empty(n_classes, dim).uniform_(-bound, bound))
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scaled cosines of features (B, D) to every class, (B, C)."""
+        cosines = F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
+        return self.scale * cosines

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from timm.models.vision_transformer import Attention, Block  # type: ignore[attr-defined]
@@ -16,6 +18,9 @@ Prefix = tuple[Tensor, Tensor]
 
 Branch = Callable[[Tensor], Tensor]
 """A residual branch: (B, N, D) -> (B, N, D)."""
+
+Outputs = Mapping[str, Callable[[Tensor], Tensor]]
+"""By the name of a module inside the ViT, a function of its output that keeps the shape."""
 
 
 def check_branches(
@@ -80,6 +85,41 @@ def check_prefixes(
     return checked
 
 
+@contextmanager
+def changed_outputs(vit: nn.Module, outputs: Outputs | None) -> Iterator[None]:
+    """Let functions change what modules of a ViT return, for a while.
+
+    Args:
+        vit: the ViT; it is as before afterwards.
+        outputs: by the name of a module, such as ``"blocks.0.attn.qkv"``; None changes nothing.
+
+    Raises:
+        ValueError: no module of that name, or a function that cannot be called or that changes the
+            shape.
+    """
+    with ExitStack() as hooks:
+        for name, change in (outputs or {}).items():
+            try:
+                module = vit.get_submodule(name)
+            except AttributeError:
+                raise ValueError(
+                    f"outputs: expected names of modules such as 'blocks.0.attn.qkv', got {name!r}."
+                ) from None
+            if not callable(change):
+                raise ValueError(
+                    f"outputs[{name!r}]: expected a callable, got {type(change).__name__}."
+                )
+            hook = module.register_forward_hook(partial(_change_output, name, change))
+            hooks.callback(hook.remove)
+        yield
+
+
+def _change_output(
+    name: str, change: Branch, module: nn.Module, args: tuple[Any, ...], out: Tensor
+) -> Tensor:
+    return same_shape(change(out), out, f"outputs[{name!r}]")
+
+
 def with_batch(tensor: object, name: str, batch: int, width: int) -> Tensor:
     """Bring (L, D) or (B, L, D) to (B, L, D), without copying.
 
@@ -108,15 +148,15 @@ def with_batch(tensor: object, name: str, batch: int, width: int) -> Tensor:
 
 
 def same_shape(out: Tensor, x: Tensor, name: str) -> Tensor:
-    """Refuse a branch output that would be broadcast.
+    """Refuse an output that would be broadcast.
 
     Args:
-        out: the branch's output.
-        x: its input, (B, N, D).
-        name: what the caller calls the branch, for the message.
+        out: the plug's output.
+        x: its input, such as (B, N, D).
+        name: what the caller calls the plug, for the message.
 
     Returns:
-        ``out``, (B, N, D).
+        ``out``.
 
     Raises:
         ValueError: the shapes differ.
@@ -124,9 +164,36 @@ def same_shape(out: Tensor, x: Tensor, name: str) -> Tensor:
     if out.shape != x.shape:
         raise ValueError(
             f"{name}: expected an output of the input's shape {tuple(x.shape)}, got "
-            f"{tuple(out.shape)}. A residual branch keeps (B, N, D)."
+            f"{tuple(out.shape)}. What is plugged in keeps the shape."
         )
     return out
+
+
+def tokens_per_block(
+    tokens: Tensor | Sequence[Tensor] | None, depth: int, batch: int, width: int
+) -> list[Tensor | None]:
+    """Check extra tokens, and give them a batch dimension.
+
+    Args:
+        tokens: (L, D) or (B, L, D), before block 0; or one of them per block; or None.
+        depth: number of blocks.
+        batch: number of samples B.
+        width: expected D.
+
+    Returns:
+        one entry per block, (B, L, D) or None: what is put in, or takes the place of the extra
+        tokens of the block before.
+
+    Raises:
+        ValueError: another number of entries or another shape.
+    """
+    none: list[Tensor | None] = [None] * depth
+    if tokens is None:
+        return none
+    if not isinstance(tokens, (tuple, list)):
+        return [with_batch(tokens, "tokens", batch, width), *none[1:]]
+    _check_length(tokens, depth, "tokens")
+    return [with_batch(t, f"tokens[{i}]", batch, width) for i, t in enumerate(tokens)]
 
 
 def _check_length(plugs: Sequence[object], depth: int, name: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from avalanche_care.nn.attention import PLAIN, Halves, run_block
 from avalanche_care.nn.plugs import (
     Branch,
+    Outputs,
     Prefix,
+    changed_outputs,
     check_block,
     check_branches,
     check_prefixes,
     same_shape,
-    with_batch,
+    tokens_per_block,
 )
 from avalanche_care.nn.vit_checks import check_images, check_vit, in_chans, num_heads
 from avalanche_care.nn.weights import BackboneInfo, build_vit, state_sha256
@@ -135,7 +138,7 @@ class FrozenViT(nn.Module):
         parallel: Sequence[Branch | None] | None = None,
         after: Sequence[Branch | None] | None = None,
         prefix: Sequence[Prefix | None] | None = None,
-        tokens: Tensor | None = None,
+        tokens: Tensor | Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Pooled features of a batch of images.
 
@@ -152,7 +155,8 @@ class FrozenViT(nn.Module):
                 :func:`avalanche_care.nn.attention.attention_with_prefix`).
             tokens: extra input tokens, (L, D) or (B, L, D), inserted after the prefix tokens and
                 without position embedding, right before block 0. They act through attention; the
-                pooling does not read them.
+                pooling does not read them. Or a list with such tokens for every block, which take
+                the place of what the block before made of its own (VPT-deep).
 
         Returns:
             features, (B, D).
@@ -163,7 +167,8 @@ class FrozenViT(nn.Module):
         """
         out = self.forward_features(x, parallel=parallel, after=after, prefix=prefix, tokens=tokens)
         start = self.num_prefix_tokens
-        end = start + (0 if tokens is None else tokens.shape[-2])
+        last = tokens if tokens is None or isinstance(tokens, Tensor) else tokens[-1]
+        end = start + (0 if last is None else last.shape[-2])
         if end > start:  # drop the extra tokens, an average must be over what timm averages
             out = torch.cat([out[:, :start], out[:, end:]], dim=1)  # (B, N, D)
         return self.vit.forward_head(out, pre_logits=True)
@@ -175,7 +180,7 @@ class FrozenViT(nn.Module):
         parallel: Sequence[Branch | None] | None = None,
         after: Sequence[Branch | None] | None = None,
         prefix: Sequence[Prefix | None] | None = None,
-        tokens: Tensor | None = None,
+        tokens: Tensor | Sequence[Tensor] | None = None,
     ) -> Tensor:
         """All tokens after the last block and norm, for methods that pool in their own way.
 
@@ -197,17 +202,40 @@ class FrozenViT(nn.Module):
         parallel = check_branches(parallel, vit.blocks, "parallel")
         after = check_branches(after, vit.blocks, "after")
         prefix = check_prefixes(prefix, vit.blocks, x.shape[0])
+        extra = tokens_per_block(tokens, self.depth, x.shape[0], self.embed_dim)
         x = self._embed(x)
-        if tokens is not None:
-            extra = with_batch(tokens, "tokens", x.shape[0], self.embed_dim)
-            n = self.num_prefix_tokens
-            x = torch.cat([x[:, :n], extra.to(x.dtype), x[:, n:]], dim=1)  # (B, N + L, D)
+        start = end = self.num_prefix_tokens
         for i, block in enumerate(vit.blocks):
+            new = extra[i]
+            if new is not None:
+                x = torch.cat([x[:, :start], new.to(x.dtype), x[:, end:]], dim=1)  # (B, N + L, D)
+                end = start + new.shape[1]
             x = run_block(block, x, parallel[i], prefix[i], self._halves)
             branch = after[i]
             if branch is not None:
                 x = x + same_shape(branch(x), x, f"after[{i}]")
         return vit.norm(x)
+
+    @contextmanager
+    def changing(self, outputs: Outputs) -> Iterator[None]:
+        """Let functions change what modules inside the ViT return, in all passes of a while.
+
+        This is the insertion point for what stands behind every operation (SSF, FiLM). Blocks that
+        were compiled run as they are meanwhile.
+
+        Args:
+            outputs: by a module's name in timm's ViT, such as ``"blocks.0.attn.qkv"``, what becomes
+                of its output; keeps the shape.
+
+        Raises:
+            ValueError: no module of that name, or not a function that keeps the shape.
+        """
+        halves, self._halves = self._halves, PLAIN
+        try:
+            with changed_outputs(self.vit, outputs):
+                yield
+        finally:
+            self._halves = halves
 
     def _embed(self, x: Tensor) -> Tensor:
         """Return the input of block 0, (B, N, D)."""
@@ -231,7 +259,7 @@ class FrozenViT(nn.Module):
         h = self._halves.attention(block, self._embed(x), None)
         return Begun(h, self._halves.mlp(block, h))
 
-    def finish(self, begun: Begun, *, parallel: Sequence[Branch]) -> Tensor:
+    def finish(self, begun: Begun, *, parallel: Sequence[Branch | None]) -> Tensor:
         """Return the pooled features of a pass that was begun.
 
         Args:

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-MODULES = ("care", "simplecil", "finetune")
+MODULES = (
+    "care",
+    "simplecil",
+    "aper",
+    "ease",
+    "ranpac",
+    "l2p",
+    "dualprompt",
+    "fsa",
+    "fetril",
+    "finetune",
+)
 """Modules of this package that register a method; imported when somebody asks."""
 
 _Strategy = TypeVar("_Strategy", bound=type)

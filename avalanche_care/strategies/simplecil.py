@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.nn.heads import CosineHead
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
-from avalanche_care.statistics import class_means, require_finite
 from avalanche_care.strategies.phases import Computation, Phase
+from avalanche_care.strategies.prototypes import fit_prototypes
 from avalanche_care.strategies.registry import register
 from avalanche_care.strategies.template import PTMStrategy
 
@@ -64,15 +62,4 @@ class SimpleCILStrategy(PTMStrategy):
 
     def phases(self) -> list[Phase]:
         """Return the one phase: computing the means."""
-        return [Computation("prototypes", self._fit_prototypes)]
-
-    def _fit_prototypes(self) -> None:
-        head = self.model.head
-        with self.evaluating():
-            found = [(self.model.features(x), y) for x, y in self.clean_batches()]
-            features, labels = (torch.cat(part) for part in zip(*found, strict=True))
-            columns = head.columns(labels)  # once, for the device is waited for
-            require_finite(features, columns, head.labels)
-            for column, mean in class_means(features, columns).items():
-                head.weight[column] = mean
-        head.weight.requires_grad_(False)
+        return [Computation("prototypes", lambda: fit_prototypes(self))]

@@ -192,6 +192,69 @@ def test_tokens_stand_after_the_prefix_tokens(images, pool, shared):
     torch.testing.assert_close(rows, vit.norm(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_tokens_of_every_block_take_each_others_place(images, pool):
+    vit = small_vit(global_pool=pool)
+    tokens = [torch.randn(shape, dtype=torch.float64) for shape in ((5, 24), (2, 24), (4, 3, 24))]
+    x = embed(vit.eval(), images)  # CLS, 2 registers, 16 patches
+    for block, own in zip(vit.blocks, tokens, strict=True):
+        rows = torch.cat([x[:, :3], own.expand(4, -1, 24), x[:, -16:]], 1)
+        x = plain_block(block, rows)
+    pooled = vit.norm(x)[:, 0] if pool == "token" else vit.fc_norm(vit.norm(x)[:, 6:].mean(1))
+    backbone = FrozenViT(vit)
+    torch.testing.assert_close(backbone(images, tokens=tokens), pooled, rtol=1e-12, atol=1e-12)
+    rows = backbone.forward_features(images, tokens=tokens)
+    torch.testing.assert_close(rows, vit.norm(x), rtol=1e-12, atol=1e-12)
+
+
+def test_outputs_of_modules_are_changed_for_a_while(images):
+    backbone = FrozenViT(small_vit())
+    before = backbone(images)
+    outputs = {
+        "patch_embed": lambda y: 2 * y,
+        "blocks.1.attn.qkv": lambda y: y + 1,
+        "blocks.2.mlp.fc1": torch.zeros_like,
+        "norm": lambda y: -y,
+    }
+    vit = copy.deepcopy(backbone.vit)
+    with torch.no_grad():  # the same, written into the weights
+        for parameter in vit.patch_embed.parameters():
+            parameter.mul_(2)
+        vit.blocks[1].attn.qkv.bias.add_(1)
+        for parameter in (*vit.blocks[2].mlp.fc1.parameters(),):
+            parameter.zero_()
+        for parameter in vit.norm.parameters():
+            parameter.neg_()
+    expected = FrozenViT(vit)(images)
+    beside = branches()
+    with backbone.changing(outputs):
+        torch.testing.assert_close(backbone(images), expected, rtol=1e-12, atol=1e-12)
+        plugged = backbone(images, parallel=beside)
+    assert torch.equal(backbone(images), before)
+    torch.testing.assert_close(plugged, FrozenViT(vit)(images, parallel=beside))
+    with backbone.changing({}):
+        assert torch.equal(backbone(images), before)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"blocks.9.attn": torch.zeros_like}, r"names of modules such as .*, got 'blocks.9.attn'"),
+        ({"norm": 3}, r"outputs\['norm'\]: expected a callable, got int"),
+        ({"norm": lambda y: y[:1]}, r"outputs\['norm'\]: expected an output of the input's shape"),
+    ],
+)
+def test_wrong_outputs_leave_nothing_behind(images, outputs, message):
+    backbone = FrozenViT(small_vit())
+    before = backbone(images)
+    with (
+        pytest.raises(ValueError, match=message),
+        backbone.changing({"patch_embed": torch.zeros_like, **outputs}),
+    ):
+        backbone(images)
+    assert torch.equal(backbone(images), before)
+
+
 def test_distilled_keeps_both_class_tokens_with_extra_tokens():
     name = "deit_tiny_distilled_patch16_224"
     backbone = FrozenViT(timm.create_model(name, depth=1, img_size=32, num_classes=0))
@@ -298,6 +361,8 @@ def test_dynamic_image_size_needs_whole_patches():
         ({"prefix": [(torch.zeros(1, 8), torch.zeros(1, 8))] * 3}, r"\(L, 24\).*got \(1, 8\)"),
         ({"tokens": torch.zeros(3, 1, 24)}, r"tokens: .* \(4, L, 24\), got \(3, 1, 24\)"),
         ({"tokens": "x"}, "tokens: .*got str"),
+        ({"tokens": [torch.zeros(1, 24)]}, r"tokens: expected one entry per block \(3\), got 1"),
+        ({"tokens": [torch.zeros(1, 8)] * 3}, r"tokens\[0\]: .*got \(1, 8\)"),
     ],
 )
 def test_wrong_plugs(images, plugs, message):

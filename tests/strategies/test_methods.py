@@ -89,7 +89,7 @@ def test_periodic_evaluation(
     for task in (0, 1):
         strategy.train(benchmark.train_stream[task], eval_streams=[benchmark.test_stream[:2]])
     assert {experience for _, experience in evaluated} == {0, 1}
-    if eval_every and mode == "iteration" and method != "simplecil":
+    if eval_every and mode == "iteration" and method not in ("simplecil", "fetril"):  # no steps
         assert len(evaluated) > 8
     assert strategy.task == 1
 
