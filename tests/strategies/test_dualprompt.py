@@ -1,0 +1,172 @@
+"""DualPrompt's training: what moves, by which loss, and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+from tiny import Predictions, snapshot, tiny_benchmark, tiny_images, tiny_vit
+from torch import Tensor
+
+from avalanche_care.benchmarks import CILBenchmark
+from avalanche_care.strategies import DualPromptConfig, DualPromptStrategy
+
+SMALL: dict[str, Any] = {
+    "general_blocks": (0,),
+    "expert_blocks": (1,),
+    "epochs": 2,
+    "lr": 0.01,
+    "batch_size": 4,
+}
+
+
+def dualprompt(plugins: Any = None, **config: Any) -> DualPromptStrategy:
+    settings = DualPromptConfig(**{**SMALL, **config})
+    return DualPromptStrategy(
+        model=tiny_vit(), config=settings, plugins=plugins, evaluator=None, eval_mb_size=64
+    )
+
+
+class Steps(SupervisedPlugin[Any], supports_distributed=False):
+    """Lets a test look at every step before the optimizer's."""
+
+    def __init__(self, look: Any) -> None:
+        super().__init__()
+        self.look = look
+
+    def before_update(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.look(strategy)
+
+
+def rows_with_gradient(parameter: Tensor) -> list[int]:
+    assert parameter.grad is not None
+    return [i for i, row in enumerate(parameter.grad) if row.any()]
+
+
+@pytest.mark.parametrize("pool", [None, 3, 10])
+def test_only_the_tasks_own_parts_get_gradients(pool: int | None, benchmark: CILBenchmark) -> None:
+    tasks: set[int] = set()
+
+    def look(strategy: Any) -> None:
+        model, task = strategy.model, strategy.task
+        assert rows_with_gradient(model.experts.prompts) == [task]
+        assert rows_with_gradient(model.experts.keys) == [task]
+        assert set(rows_with_gradient(model.head.weight)) == {2 * task, 2 * task + 1}
+        assert model.general.grad.any()
+        assert all(p.grad is None for p in model.backbone.parameters())
+        tasks.add(task)
+
+    strategy = dualprompt([Steps(look)], pool=pool)
+    x = torch.randn(4, 3, 16, 16)
+    query = strategy.model.query(x)
+    for task, experience in enumerate(benchmark.train_stream):
+        before = snapshot(strategy.model)
+        strategy.train(experience)
+        after = snapshot(strategy.model)
+        for name in ("experts.prompts", "experts.keys", "head.weight"):
+            old = 2 * task if name == "head.weight" else task
+            assert torch.equal(after[name][:old], before[name][:old]), name
+        assert not torch.equal(after["general"], before["general"])
+    assert tasks == {0, 1, 2}
+    assert torch.equal(strategy.model.query(x), query)
+
+
+def test_the_loss_is_that_of_the_paper(benchmark: CILBenchmark) -> None:
+    seen: set[int] = set()
+
+    def look(strategy: Any) -> None:
+        model, task = strategy.model, strategy.task
+        with torch.no_grad():
+            logits = model.head(model.prompted(strategy.mb_x, task=task).features)
+            masked = torch.full_like(logits, -torch.inf)
+            masked[:, 2 * task :] = logits[:, 2 * task :]
+            queries, key = model.query(strategy.mb_x), model.experts.keys[task]
+            pull = torch.stack([torch.cosine_similarity(q, key, dim=0) for q in queries]).mean()
+            expected = torch.nn.functional.cross_entropy(masked, strategy.mb_y) - 0.7 * pull
+        torch.testing.assert_close(strategy.loss.detach().squeeze(), expected)
+        seen.add(task)
+
+    dualprompt([Steps(look)], pull=0.7).train(benchmark.train_stream)
+    assert seen == {0, 1, 2}
+
+
+def test_tasks_beyond_the_pool_train_what_their_images_choose(benchmark: CILBenchmark) -> None:
+    strategy = dualprompt(pool=2)
+    strategy.train(benchmark.train_stream[:2])
+    before = snapshot(strategy.model)
+    strategy.train(benchmark.train_stream[2])
+    after = snapshot(strategy.model)
+    assert after["experts.keys"].shape[0] == 2
+    assert not torch.equal(after["experts.prompts"], before["experts.prompts"])
+
+
+def test_more_tasks_than_ten_have_prompts_of_their_own() -> None:
+    strategy = dualprompt(epochs=1)
+    benchmark = tiny_benchmark("B0-Inc2", 24, train=tiny_images(24, 2), test=tiny_images(24, 1))
+    strategy.train(benchmark.train_stream)
+    prompts = strategy.model.experts.prompts.detach().flatten(1)
+    assert len(prompts) == 12
+    assert len(prompts.unique(dim=0)) == 12
+
+
+CHOICES = ["per-image", "batch-in-training", "batch-leaks-task-identity"]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_who_chooses(choice: str, benchmark: CILBenchmark) -> None:
+    shared: list[bool] = []
+    predictions = Predictions()
+
+    def look(strategy: Any) -> None:
+        if strategy.task == 2:  # the only one beyond the pool
+            shared.append(len(set(strategy._found.chosen.tolist())) == 1)
+
+    strategy = dualprompt([Steps(look), predictions], choice=choice, pool=2, pull=0.0)
+    x = torch.cat([e.dataset[i][0][None] for e in benchmark.train_stream for i in (0, 7)])
+    strategy.train(benchmark.train_stream[:2])
+    with torch.no_grad():  # keys between which the images of the last task are torn
+        strategy.model.experts.keys.copy_(strategy.model.query(x[4:]))
+    strategy.train(benchmark.train_stream[2])
+    assert all(shared) == (choice != "per-image")
+    outputs = []
+    for size in (36, 1):
+        strategy.eval_mb_size = size
+        strategy.eval(benchmark.seen_stream[2])
+        outputs.append(predictions.outputs)
+    same = [torch.allclose(outputs[0][i], outputs[1][i], atol=1e-5) for i in outputs[0]]
+    assert all(same) == (choice != "batch-leaks-task-identity")
+    assert strategy.prediction() == ({"majority": True} if choice == CHOICES[2] else {})
+
+
+def test_a_config_names_everything_that_is_wrong() -> None:
+    with pytest.raises(ValueError) as info:  # noqa: PT011
+        DualPromptConfig(epochs=0, pool=0, pull=-1.0, choice="x", init="y", expert_blocks=(1, 2))
+    message = str(info.value)
+    for part in (
+        "DualPromptConfig: ", "epochs must be pos", "pool must be pos", "pull must not be neg",
+        "choice must be one of", "init must be one of", "expected different blocks",
+    ):  # fmt: skip
+        assert part in message
+    with pytest.raises(ValueError, match="pool must be an integer"):
+        DualPromptConfig(pool=2.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"blocks of 0 \.\. 1, got \[0, 1, 2, 3, 4\]"):
+        DualPromptStrategy(model=tiny_vit())
+
+
+def test_presets() -> None:
+    cifar = DualPromptConfig.preset("cifar100/B0-Inc10")
+    assert (cifar.lr, cifar.epochs, cifar.pool) == (0.03 * 24 / 256, 5, 10)
+    rendition = DualPromptConfig.preset("imagenet-r/B0-Inc20")
+    assert (rendition.lr, rendition.epochs) == (0.005 * 24 / 256, 50)
+    assert rendition.expert_length == 20
+    assert DualPromptConfig.preset("jax/cifar100").lr == 0.03 * 192 / 256
+    assert DualPromptConfig.preset("jax/imagenet-r").lr == 0.005 * 192 / 256
+    assert DualPromptConfig.preset("omnibenchmark1k/B100-Inc3") == DualPromptConfig()
+    for name in DualPromptConfig.presets():
+        config = DualPromptConfig.preset(name)
+        assert (config.choice == "batch-leaks-task-identity") == (name == "jax/cifar100")
+        assert config.pool in (None, 10)
+        if "1k" in name:
+            assert config.pool is None  # hundreds of tasks
