@@ -115,13 +115,23 @@ def image_folder(directory: str | os.PathLike[str]) -> ImageFolder:
 
     Raises:
         FileNotFoundError: If there is no such directory.
+        PermissionError: If class folders must not be read; torchvision would take them for empty.
         ValueError: If it has no class folders, or no image in any of them.
     """
     name = os.fspath(directory)
     if not os.path.isdir(name):
         raise FileNotFoundError(f"no such directory: {name}")
-    if not class_folders(name):
+    classes = class_folders(name)
+    if not classes:
         raise ValueError(no_class_folders(name))
+    needed = os.R_OK | os.X_OK
+    closed = [c for c in sorted(classes) if not os.access(os.path.join(name, c), needed)]
+    if closed:
+        more = f" and {len(closed) - 5} more" if len(closed) > 5 else ""
+        raise PermissionError(
+            f"{name} has class folders that this user must not read: {', '.join(closed[:5])}{more}; "
+            "change their permissions (chmod u+rX)"
+        )
     images = ImageFolder(name, loader=load_image, allow_empty=True)
     if not len(images):
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,18 @@ def test_a_warning_if_packed_images_are_enlarged(
         benchmark_from_folders(*packs, protocol="B0-Inc5", image_size=image_size)
     assert ("was packed at 32 pixels, and evaluation at 29 enlarges" in caplog.text) == warned
     assert ("better pack them with --size 33" in caplog.text) == warned
+
+
+def test_folders_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = tmp_path / "train", tmp_path / "test"
+    for folder in (train / "ant", train / "bee", test / "ant", test / "bee"):
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "0.png")
+    closed, access = str(train / "bee"), os.access  # chmod would not stop the superuser
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and access(path, mode))
+    message = r"train has class folders .* not read: bee; change"
+    with pytest.raises(PermissionError, match=message):
+        benchmark_from_folders(train, test, protocol="B0-Inc1")
+    with pytest.raises(PermissionError, match=message):
+        pack_folder(train, tmp_path / "train.pack")
+    assert not (tmp_path / "train.pack").exists()
