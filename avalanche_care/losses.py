@@ -54,6 +54,21 @@ def distillation(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) 
     return temperature**2 * F.kl_div(given, target, reduction="batchmean", log_target=True)
 
 
+def orthogonality(rows: Tensor) -> Tensor:
+    """How far rows are from being orthonormal: ``mean((R R' - I)^2)``.
+
+    CODA-Prompt, section 4 (arXiv 2211.13218), averaged over the entries as in its released code.
+
+    Args:
+        rows: R, (n, D), or several of them, (..., n, D).
+
+    Returns:
+        A scalar: the sum over the leading axes.
+    """
+    identity = torch.eye(rows.shape[-2], dtype=rows.dtype, device=rows.device)
+    return (rows @ rows.mT - identity).square().mean((-2, -1)).sum()
+
+
 def perceptron_loss(
     logits: Sequence[Tensor],
     cosines: Tensor,

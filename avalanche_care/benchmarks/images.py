@@ -129,8 +129,8 @@ def image_folder(directory: str | os.PathLike[str]) -> ImageFolder:
     if closed:
         more = f" and {len(closed) - 5} more" if len(closed) > 5 else ""
         raise PermissionError(
-            f"{name} has class folders that this user must not read: {', '.join(closed[:5])}{more}; "
-            "change their permissions (chmod u+rX)"
+            f"{name} has class folders that this user must not read: {', '.join(closed[:5])}"
+            f"{more}; change their permissions (chmod u+rX)"
         )
     images = ImageFolder(name, loader=load_image, allow_empty=True)
     if not len(images):

@@ -6,6 +6,7 @@ from avalanche_care.nn.brmoe import BRMoE
 from avalanche_care.nn.brmoe_config import BRMoEConfig
 from avalanche_care.nn.care import CaREFeatures, CaREModel
 from avalanche_care.nn.classifier import FrozenClassifier
+from avalanche_care.nn.coda_prompt import CODAPromptModel
 from avalanche_care.nn.dualprompt import DualPromptModel
 from avalanche_care.nn.ease import EASEModel
 from avalanche_care.nn.ensemble_config import EnsembleConfig
@@ -24,6 +25,7 @@ __all__ = [
     "BRMoE",
     "BRMoEConfig",
     "BackboneInfo",
+    "CODAPromptModel",
     "CaREFeatures",
     "CaREModel",
     "CosineHead",

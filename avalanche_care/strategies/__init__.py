@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from avalanche_care.strategies.aper_config import APERVPTShallowConfig as APERVPTShallowConfig
     from avalanche_care.strategies.care import CaREStrategy as CaREStrategy
     from avalanche_care.strategies.care_config import CaREConfig as CaREConfig
+    from avalanche_care.strategies.coda_prompt import CODAPromptConfig as CODAPromptConfig
+    from avalanche_care.strategies.coda_prompt import CODAPromptStrategy as CODAPromptStrategy
     from avalanche_care.strategies.dualprompt import DualPromptConfig as DualPromptConfig
     from avalanche_care.strategies.dualprompt import DualPromptStrategy as DualPromptStrategy
     from avalanche_care.strategies.ease import EASEStrategy as EASEStrategy
@@ -47,6 +49,8 @@ _HOMES = {
     "APERStrategy": "aper",
     "APERVPTDeepConfig": "aper_config",
     "APERVPTShallowConfig": "aper_config",
+    "CODAPromptConfig": "coda_prompt",
+    "CODAPromptStrategy": "coda_prompt",
     "CaREConfig": "care_config",
     "CaREStrategy": "care",
     "Computation": "phases",

@@ -187,7 +187,7 @@ class L2PStrategy(PromptStrategy):
         return found.features
 
     def regularisation(self) -> Tensor:
-        """Return the pull of the chosen keys towards the queries (equation 5)."""
+        """Return the pull of the chosen keys towards the queries (section 4)."""
         if self._found is None:
             raise RuntimeError("regularisation() needs training_features() before it")
         return -self.config.pull * self._found.match

@@ -16,6 +16,7 @@ MODULES = (
     "ranpac",
     "l2p",
     "dualprompt",
+    "coda_prompt",
     "fsa",
     "fetril",
     "finetune",

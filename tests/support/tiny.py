@@ -36,6 +36,13 @@ QUICK: dict[str, dict[str, Any]] = {
         "general_blocks": (0,),
         "expert_blocks": (1,),
     },
+    "coda-prompt": {
+        "epochs": 8,
+        "lr": 0.05,
+        "batch_size": 4,
+        "blocks": (0, 1),
+        "components_per_task": 2,
+    },
     "ranpac": {"epochs": 2, "projection": 64},
 }
 """What a method needs to learn the tiny images on the tiny ViT; the others are quick anyway."""
