@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avalanche_care.losses import angular_penalty, distillation, perceptron_loss
+from avalanche_care.losses import angular_penalty, distillation, orthogonality, perceptron_loss
 
 
 @pytest.fixture
@@ -109,3 +109,16 @@ def test_perceptron_loss_teaches_the_perceptrons_only(batch: tuple[Tensor, Tenso
     perceptron_loss(logits, cosines, targets).backward()
     assert cosines.grad is None
     assert all(z.grad is not None and z.grad.abs().max() > 0 for z in logits)
+
+
+def test_orthogonality() -> None:
+    rows = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = 0.0
+    for block in rows.tolist():
+        for i, a in enumerate(block):
+            for j, b in enumerate(block):
+                inner = sum(x * y for x, y in zip(a, b, strict=True))
+                expected += (inner - (i == j)) ** 2 / 9
+    assert orthogonality(rows).item() == pytest.approx(expected)
+    assert orthogonality(rows[0]) + orthogonality(rows[1]) == pytest.approx(expected)
+    assert orthogonality(torch.eye(5)[:3]) == 0
