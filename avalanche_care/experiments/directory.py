@@ -74,9 +74,9 @@ class RunDirectory:
         """
         path = self.path / CONFIG
         if not path.exists():
-            if self.path.is_dir() and any(
-                p.name not in (".lock", FAILED) for p in self.path.iterdir()
-            ):
+            # Hidden files: the lock, and what a process that was killed here may have left behind.
+            names = [p.name for p in self.path.iterdir()] if self.path.is_dir() else []
+            if any(not name.startswith(".") and name != FAILED for name in names):
                 raise FileExistsError(
                     f"{self.path} has files in it, but no run of this package ({CONFIG} is "
                     "missing); choose another directory"

@@ -174,6 +174,12 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_a_killed_process_leaves_is_no_obstacle(tmp_path: Path, whole: Any) -> None:
+    (tmp_path / ".config.json.123").write_text('{"format": 1, "ha')
+    (tmp_path / ".lock").touch()
+    assert comparable(short_run("simplecil", tmp_path)) == whole("simplecil")
+
+
 def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
     identity = {"method": "x"}
     first = RunDirectory(tmp_path, identity)

@@ -183,6 +183,12 @@ def test_more_components_than_dimensions() -> None:
     within = (keys[:6] @ keys[:6].T - torch.eye(6)).abs().max()
     assert within < 1e-4
     assert parts.count == 20
+    torch.manual_seed(7)
+    got = orthogonal_rows(torch.eye(6)[:5, None], 3)[:, 0]  # room for one more
+    torch.manual_seed(7)
+    fresh = torch.randn(1, 3, 6)[0]
+    torch.testing.assert_close(got[0].abs(), torch.eye(6)[5], rtol=0, atol=1e-6)
+    torch.testing.assert_close(got[1:], torch.nn.functional.normalize(fresh[1:], dim=-1))
     assert orthogonal_rows(torch.zeros(2, 1, 6), 1).isfinite().all()  # earlier ones that are zero
 
 
