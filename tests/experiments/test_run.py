@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import QUICK_CARE, tiny_benchmark, tiny_images, tiny_vit
+from short_runs import short_config
+from tiny import tiny_benchmark, tiny_images, tiny_vit
 
-from avalanche_care import CaREConfig
 from avalanche_care.experiments import RunResult, demo, run_method
-from avalanche_care.strategies.registry import available_methods, get_method
+from avalanche_care.strategies.registry import available_methods
 
 
 def run(method: str, **kwargs: Any) -> RunResult:
-    config = CaREConfig(**QUICK_CARE) if method == "care" else get_method(method).config()
+    config = short_config(method)
     train, test = tiny_images(5), tiny_images(5, split=1)
     test.tensors[0].add_(torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0)))
     benchmark = tiny_benchmark("B0-Inc1", 5, train=train, test=test)

@@ -285,7 +285,7 @@ def test_settings_are_reported_all_at_once() -> None:
 def test_method_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="no method 'simplecill'; did you mean 'simplecil'"):
         get_method("simplecill")
-    with pytest.raises(ValueError, match=r"no method 'xyz'; expected one of \['care'"):
+    with pytest.raises(ValueError, match=r"no method 'xyz'; expected one of \['aper-adapter'"):
         get_method("xyz")
 
 

@@ -135,7 +135,8 @@ def test_calls_per_experience_do_not_grow(method: str) -> None:
         with found[t]["seen"]:
             strategy.eval(benchmark.seen_stream[t])
     early, late = found[10], found[59]  # 9 was there to fill the caches
-    for name in ("train", "first ten"):
+    # FeTrIL's solver takes as many steps over all classes as it needs to converge.
+    for name in ("first ten",) if method == "fetril" else ("train", "first ten"):
         assert late[name].total <= 1.05 * early[name].total, late[name].growth_from(early[name])
     # Evaluating 60 images in 30 batches rather than 10 in 5 costs 6 times as much at most.
     assert late["seen"].total <= 6 * late["first ten"].total
@@ -161,6 +162,9 @@ def sizes_of(thing: Any, besides: list[Any]) -> dict[str, int]:
     return found
 
 
+RECORDS = {"strategy.ridges"}  # a number per experience, on purpose
+
+
 @every_method
 def test_no_collection_grows_with_the_experiences(method: str) -> None:
     benchmark = one_class_a_task(12)
@@ -175,7 +179,7 @@ def test_no_collection_grows_with_the_experiences(method: str) -> None:
             besides = [strategy.model, *vars(getattr(strategy, "alignment", hoarder)).values()]
             sizes.append(sizes_of(strategy, besides))
     assert len(sizes[0]) > 30
-    assert grown(*sizes) == []
+    assert [path for path in grown(*sizes) if path not in RECORDS] == []
     hoarder.kept = [*range(12)]
     more = sizes_of(strategy, besides)
     hoarder.kept += [0]
