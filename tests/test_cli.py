@@ -12,10 +12,25 @@ import pytest
 from avalanche_care.cli import main
 
 
+METHODS = [
+    "care",
+    "simplecil",
+    *(f"aper-{kind}" for kind in ("adapter", "ssf", "vpt-shallow", "vpt-deep", "finetune")),
+    "ease",
+    "ranpac",
+    "l2p",
+    "dualprompt",
+    "coda-prompt",
+    "fsa",
+    "fetril",
+    "finetune",
+]
+
+
 def test_methods_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["care", "simplecil", "finetune"]
+    assert names == METHODS
 
 
 def test_the_order_of_methods_is_not_that_of_imports() -> None:
@@ -25,7 +40,7 @@ def test_the_order_of_methods_is_not_that_of_imports() -> None:
         "print(list(available_methods()))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "['care', 'simplecil', 'finetune']\n"
+    assert run.stdout == f"{METHODS}\n"
 
 
 def test_benchmarks_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
