@@ -11,7 +11,6 @@ import pytest
 
 from avalanche_care.cli import main
 
-
 METHODS = [
     "care",
     "simplecil",
