@@ -48,6 +48,15 @@ SHORT = {
 
 def add_run_commands(commands: Any) -> None:
     """Add the commands to the parser of the program."""
+    _add_run(commands)
+    _add_resume(commands)
+    _add_export(commands)
+    _add_predict(commands)
+    _add_suite(commands)
+    _add_report(commands)
+
+
+def _add_run(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         help="learn a benchmark with a method, or go on with it",
@@ -63,6 +72,9 @@ def add_run_commands(commands: Any) -> None:
     _add_output_options(run)
     run.add_argument("-h", "--help", action="store_true", help="this; with METHOD: all settings")
     run.set_defaults(run=_run, parser=run, settings=[])
+
+
+def _add_resume(commands: Any) -> None:
     resume = commands.add_parser(
         "resume",
         help="go on with a run",
@@ -73,6 +85,9 @@ def add_run_commands(commands: Any) -> None:
     resume.add_argument("--num-workers", type=int, help="data loading processes (those of the run)")
     _add_output_options(resume)
     resume.set_defaults(run=_resume)
+
+
+def _add_export(commands: Any) -> None:
     export = commands.add_parser(
         "export",
         help="write the model of a run for use elsewhere",
@@ -84,6 +99,9 @@ def add_run_commands(commands: Any) -> None:
     export.add_argument("--with-backbone", action="store_true", help="the backbone's weights too")
     export.add_argument("--weights", help="local file with the backbone's weights (as in the run)")
     export.set_defaults(run=_export)
+
+
+def _add_predict(commands: Any) -> None:
     predict = commands.add_parser("predict", help="classify images with an exported model")
     predict.add_argument("directory", help="what `avalanche-care export` has written")
     predict.add_argument("images", nargs="+", help="image files")
@@ -91,6 +109,9 @@ def add_run_commands(commands: Any) -> None:
     predict.add_argument("--weights", help="local file with the backbone's weights")
     predict.add_argument("--device", default="cpu", help="such as cpu, cuda, cuda:1 (cpu)")
     predict.set_defaults(run=_predict)
+
+
+def _add_suite(commands: Any) -> None:
     suite = commands.add_parser(
         "suite",
         help="do many runs: methods x benchmarks x seeds",
@@ -108,6 +129,9 @@ def add_run_commands(commands: Any) -> None:
     suite.add_argument("--gpus", type=float, help="GPUs of a run, for Ray (1 if it uses CUDA)")
     suite.add_argument("--quiet", action="store_true", help="no progress bar")
     suite.set_defaults(run=_suite)
+
+
+def _add_report(commands: Any) -> None:
     report = commands.add_parser(
         "report",
         help="tables and figures of runs",

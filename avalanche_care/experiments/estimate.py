@@ -7,7 +7,6 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -97,7 +96,7 @@ def describe_run(config: RunConfig, out: str | os.PathLike[str]) -> str:
     time_text = f"{least / 3600:.1f} hours" if least > 7200 else f"{least / 60:.1f} minutes"
     return "\n".join(
         [
-            json.dumps(_plain(config), indent=2),
+            json.dumps(dataclasses.asdict(config), indent=2),
             "",
             str(benchmark),
             "",
@@ -110,7 +109,3 @@ def describe_run(config: RunConfig, out: str | os.PathLike[str]) -> str:
             "now); training takes a multiple",
         ]
     )
-
-
-def _plain(config: RunConfig) -> dict[str, Any]:
-    return dataclasses.asdict(config)
