@@ -167,6 +167,11 @@ def _normalized(dataset: str, size: int) -> TransformFamily:
     return _family("normalized", size, HALVES, [crop(size), FLIP])
 
 
+def _plain(dataset: str, size: int) -> TransformFamily:
+    steps = [resize(size, BICUBIC), centre(size), FLIP]
+    return _family("plain", size, HALVES, steps, shorter=size)
+
+
 _FAMILIES: dict[str, tuple[Callable[[str, int], TransformFamily], str]] = {
     "care": (_care, "the released CaRE code: by data set; only three of them are normalised"),
     "pilot": (_pilot, "PILOT, RevisitingCIL, EASE, MOS, TUNA, SSIAT: not normalised"),
@@ -175,6 +180,7 @@ _FAMILIES: dict[str, tuple[Callable[[str, int], TransformFamily], str]] = {
     "ranpac": (_ranpac, "RanPAC: as pilot, but CIFAR-100 is evaluated without a crop"),
     "slca": (_slca, "SLCA: CIFAR-100's or ImageNet's statistics"),
     "normalized": (_normalized, "the crops of pilot, with mean 0.5 and deviation 0.5"),
+    "plain": (_plain, "the whole of a square image, flipped at random; mean and deviation 0.5"),
 }
 
 
@@ -188,7 +194,7 @@ def transform_family(name: str, dataset: str, image_size: int = 224) -> Transfor
 
     Args:
         name: ``"care"``, ``"pilot"``, ``"l2p"``, ``"coda"``, ``"ranpac"``, ``"slca"`` or
-            ``"normalized"``.
+            ``"normalized"`` or ``"plain"``.
         dataset: Name as in the catalogue, because some families treat some data sets in a way of
             their own. Any other name stands for the ordinary way.
         image_size: Side of the square that the network sees, in pixels. The papers' is 224; the

@@ -108,7 +108,7 @@ class RunConfig:
         device: such as ``cpu``, ``cuda``, ``cuda:1``.
         num_workers: data loading processes.
         save_every: save the state after every k-th task; 0: never.
-        save_phases: save it after every phase of a task too.
+        save_every_phase: save it after every phase of a task too.
         tensorboard: write TensorBoard files to ``tensorboard/`` in the run's directory.
         wandb: project of Weights & Biases to log to.
     """
@@ -123,7 +123,7 @@ class RunConfig:
     device: str = _local("cpu")
     num_workers: int = _local(0)
     save_every: int = _local(1)
-    save_phases: bool = _local(False)
+    save_every_phase: bool = _local(False)
     tensorboard: bool = _local(False)
     wandb: str | None = _local(None)
 

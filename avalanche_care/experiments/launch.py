@@ -140,7 +140,7 @@ def _run(config: RunConfig, directory: Path, progress: bool, on_event: OnEvent) 
         progress=progress,
         directory=directory,
         save_every=config.save_every,
-        save_phases=config.save_phases,
+        save_every_phase=config.save_every_phase,
         details={"run": dataclasses.asdict(config)},
         on_event=on_event,
         loggers=partial(loggers_of, config, directory),

@@ -77,8 +77,9 @@ class Learning:
         """Learn what is left to learn.
 
         Returns:
-            One event per task: ``task``, ``classes`` (seen so far), ``seconds``, ``memory`` and,
-            where it was evaluated, ``correct``, ``correct_top5`` and ``total`` per class.
+            One event per task: ``task``, ``classes`` (seen so far), ``seconds``, ``memory``; where
+            it was evaluated, ``correct``, ``correct_top5`` and ``total`` per class; where the state
+            was saved after it, ``state_bytes``.
 
         Raises:
             ValueError: if the saved state cannot be used.
@@ -98,19 +99,24 @@ class Learning:
             event = self._learn(step)
             if "correct" in event:
                 accuracy = sum(event["correct"]) / sum(event["total"])
-                bar.set_postfix_str(f"accuracy {100 * accuracy:.1f} %")
+                saved = event.get("state_bytes", 0)
+                bar.set_postfix_str(
+                    f"accuracy {100 * accuracy:.1f} %"
+                    + (f", state {saved / 1e6:.1f} MB" if saved else "")
+                )
         return self.events
 
     def _learn(self, step: int) -> dict[str, Any]:
         """Train on a task, unless that is done already, and evaluate."""
         strategy = self.strategy
+        saved = 0
         self._start = time.perf_counter()
         self.times.reset()
         if strategy.clock.train_exp_counter == step:
             strategy.train(self.benchmark.train_stream[step], num_workers=self.num_workers)
             last = step == len(self.benchmark.train_stream) - 1
             if self.save_every and (last or (step + 1) % self.save_every == 0):
-                self.save("trained")
+                saved = self.save("trained")
         event: dict[str, Any] = {
             "task": step,
             "classes": sum(self.benchmark.protocol.sizes[: step + 1]),
@@ -121,6 +127,8 @@ class Learning:
             event |= self._evaluate(step)
             event["seconds"]["eval"] = time.perf_counter() - start
         event["memory"] = peak_memory(strategy.device)
+        if saved:
+            event["state_bytes"] = saved
         self._spent = {}
         self.events.append(event)
         if self.record is not None:
@@ -146,20 +154,23 @@ class Learning:
         names = [*self._spent, *(name for name in now if name not in self._spent)]
         return {name: self._spent.get(name, 0.0) + now.get(name, 0.0) for name in names}
 
-    def save(self, moment: str) -> None:
+    def save(self, moment: str) -> int:
         """Save the state, if there is a record.
 
         Args:
             moment: where in the task, for the name of the file.
+
+        Returns:
+            Its size in bytes; 0 if there is no record.
         """
         if self.record is None:
-            return
+            return 0
         state = {
             "strategy": self.strategy.run_state(),
             "events": self.events,
             "spent": self._seconds(),
         }
-        self.record.save_state(f"task{len(self.events):04}-{moment}", state)
+        return self.record.save_state(f"task{len(self.events):04}-{moment}", state)
 
     def _resume(self) -> None:
         state = None if self.record is None else self.record.load_state()

@@ -44,7 +44,7 @@ def run_method(
     notes: dict[str, Any] | None = None,
     directory: str | os.PathLike[str] | None = None,
     save_every: int = 1,
-    save_phases: bool = False,
+    save_every_phase: bool = False,
     details: Mapping[str, Any] | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
     loggers: Callable[[], Sequence[BaseLogger]] = tuple,
@@ -71,7 +71,7 @@ def run_method(
             and ends with the numbers that it would have had without the interruption; if it is
             complete, its result is returned. None: nothing is written.
         save_every: save the state after every k-th task and the last; 0: never.
-        save_phases: save it after each phase of a task too.
+        save_every_phase: save it after each phase of a task too.
         details: what else to note in the directory, as plain values.
         on_event: called after each task with what happened, see :class:`Learning`.
         loggers: makes Avalanche's loggers once the run begins; they get the accuracy on all classes
@@ -127,7 +127,7 @@ def run_method(
             progress=progress,
             on_event=on_event,
         )
-        saver.learning = learning if save_phases else None
+        saver.learning = learning if save_every_phase else None
         events = learning.run()
         routing = _routing(strategy.model, benchmark, directory, num_workers)
         result = _result(

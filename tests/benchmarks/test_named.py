@@ -37,7 +37,7 @@ from avalanche_care.benchmarks.catalogue import TorchvisionSource
 
 FOLDERS = [card.name for card in CARDS.values() if not isinstance(card.source, TorchvisionSource)]
 SMALL = class_names(6)
-FAMILIES = ["care", "pilot", "l2p", "coda", "ranpac", "slca", "normalized"]
+FAMILIES = ["care", "pilot", "l2p", "coda", "ranpac", "slca", "normalized", "plain"]
 
 
 def order(classes: int, seed: int = 1993) -> tuple[int, ...]:

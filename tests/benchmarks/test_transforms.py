@@ -40,6 +40,7 @@ class Expected(NamedTuple):
     least: float = 0.05  # part of the area that a training crop has at least
     crop_modes: tuple[Image.Resampling, ...] = (BILINEAR,)
     crop_to: int = 224  # then the centre, if that is more
+    whole: bool = False  # resized as for evaluation, in place of the random resized crop
     jitter: float = 0.0
     square: int = 0  # resized to, then cut anywhere, in place of the random resized crop
 
@@ -56,6 +57,7 @@ USUAL = {
     "ranpac": PILOT,
     "slca": SLCA,
     "normalized": Expected(HALF),
+    "plain": Expected(HALF, shorter=224, whole=True),
 }
 SPECIAL = {
     ("care", "cifar100"): Expected(
@@ -94,12 +96,15 @@ def middle(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def evaluated(image: Image.Image, expected: Expected, size: int) -> torch.Tensor:
+def whole(image: Image.Image, expected: Expected, size: int) -> Image.Image:
     shorter = expected.shorter * size // 224
     scale = shorter / min(image.size)
     target = (int(image.width * scale + 1e-9), int(image.height * scale + 1e-9))
-    crop = middle(image.resize(target, expected.mode), size)
-    return numbers(crop, expected.normalisation)
+    return middle(image.resize(target, expected.mode), size)
+
+
+def evaluated(image: Image.Image, expected: Expected, size: int) -> torch.Tensor:
+    return numbers(whole(image, expected, size), expected.normalisation)
 
 
 def test_the_tables_here_name_every_family_and_known_data_sets() -> None:
@@ -130,7 +135,9 @@ def trained(image: Image.Image, expected: Expected, size: int) -> torch.Tensor:
     mode = expected.crop_modes[0]
     if len(expected.crop_modes) > 1:
         mode = expected.crop_modes[int(torch.randint(len(expected.crop_modes), ()))]
-    if expected.square:
+    if expected.whole:
+        image = whole(image, expected, size)
+    elif expected.square:
         side = round(expected.square * size / 224)
         image = image.resize((side, side), mode)
         top, left, height, width = RandomCrop.get_params(torch.empty(3, side, side), (size, size))

@@ -100,7 +100,7 @@ def test_what_cannot_change_a_number_is_not_part_of_the_identity() -> None:
         "num_workers": 4,
         "eval_mb_size": 3,
         "save_every": 0,
-        "save_phases": True,
+        "save_every_phase": True,
         "benchmark": {"root": "x", "cache_eval": True},
         "backbone": {"weights": "y", "compile": True},
     }

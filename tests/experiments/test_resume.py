@@ -85,12 +85,12 @@ def test_the_result_is_that_of_an_uninterrupted_run(
         with pytest.MonkeyPatch.context() as patch:
             stop_at(patch, owner, name, call)
             with contextlib.suppress(Stop):  # not every method comes by every place so often
-                short_run(method, directory, save_phases=phases)
+                short_run(method, directory, save_every_phase=phases)
                 never.append(moment.id)
         if moment.id not in never:
             assert not (directory / "result.json").exists()
         torch.manual_seed(99)  # whatever the new process starts with
-        resumed = short_run(method, directory, save_phases=phases)
+        resumed = short_run(method, directory, save_every_phase=phases)
         assert comparable(resumed) == whole(method), moment.id
         assert resumed == short_run(method, directory)  # complete: nothing is learned again
         events = [json.loads(line) for line in (directory / "events.jsonl").open()]
@@ -104,7 +104,7 @@ def test_complete_phases_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, RunDirectory, "save_state", 4)  # task 1, after the third of six phases
         with pytest.raises(Stop):
-            short_run("care", tmp_path, save_phases=True)
+            short_run("care", tmp_path, save_every_phase=True)
     names: list[str] = []
     original = PTMStrategy.notify
 
@@ -114,7 +114,7 @@ def test_complete_phases_are_not_run_again(tmp_path: Path, monkeypatch: pytest.M
         original(self, event)
 
     monkeypatch.setattr(PTMStrategy, "notify", noting)
-    short_run("care", tmp_path, save_phases=True)
+    short_run("care", tmp_path, save_every_phase=True)
     two = ["phase 2", "class statistics", "alignment"]
     assert names == [*two, "phase 1", "class statistics", "alignment", *two]
 
@@ -238,4 +238,4 @@ def test_killed_at_random(
         for path in sorted(directory.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
     assert kills >= 2
-    assert comparable(short_run(method, directory, save_phases=True)) == whole(method)
+    assert comparable(short_run(method, directory, save_every_phase=True)) == whole(method)
