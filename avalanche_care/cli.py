@@ -88,7 +88,8 @@ def _methods(args: argparse.Namespace) -> int:
     from avalanche_care.strategies.registry import available_methods
 
     for name, method in available_methods().items():
-        print(f"{name:16} {method.paper:30} trains: {method.trains}")
+        uses = f"; uses {method.exemplars}" if method.exemplars else ""
+        print(f"{name:16} {method.paper:30} trains: {method.trains}{uses}")
     return 0
 
 

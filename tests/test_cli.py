@@ -22,6 +22,11 @@ METHODS = [
     "coda-prompt",
     "fsa",
     "fetril",
+    "joint",
+    "replay",
+    "lwf",
+    "ewc",
+    "slda",
     "finetune",
 ]
 

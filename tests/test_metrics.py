@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from avalanche.evaluation.metrics.forgetting_bwt import BWT, Forgetting
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from avalanche_care import metrics
+from avalanche_care.plugins.class_counts import ClassCounts
 
 NAN = float("nan")
 
@@ -220,3 +225,57 @@ def test_realm_counts_must_fit() -> None:
         metrics.realm_accuracy([1, 2], [3], {})
     with pytest.raises(ValueError, match="0 <= correct <= total"):
         metrics.realm_accuracy([4], [3], {"a": [0]})
+
+
+def test_accuracies_are_those_of_torchmetrics() -> None:
+    sizes, n_classes = (3, 2, 4), 9
+    random = torch.Generator().manual_seed(0)
+    # Every class has an image; the classes have different numbers of them.
+    labels = torch.cat([torch.arange(9), torch.randint(9, (191,), generator=random) ** 2 // 8])
+    counts, top5, expected = [], [], {"micro": [], "macro": [], "top-5": []}  # type: ignore[var-annotated]
+    for seen in np.cumsum(sizes).tolist():
+        mine = labels[labels < seen]  # (B,)
+        logits = torch.randn(len(mine), seen, generator=random)  # no two are equal
+        counter = ClassCounts()
+        experience = SimpleNamespace(classes_in_this_experience=list(range(seen)))
+        strategy: Any = SimpleNamespace(
+            experience=experience, device="cpu", mb_output=logits, mb_y=mine
+        )
+        counter.before_eval_exp(strategy)
+        counter.after_eval_iteration(strategy)
+        assert counter._counts is not None
+        correct, in_top5, total = counter._counts.numpy()
+        counts.append((correct, total))
+        top5.append(in_top5.sum() / total.sum())
+        for name, average, k in (
+            ("micro", "micro", 1),
+            ("macro", "macro", 1),
+            ("top-5", "micro", 5),
+        ):
+            if k < seen:
+                value = multiclass_accuracy(logits, mine, seen, average=average, top_k=k)  # type: ignore[arg-type]
+            else:
+                value = torch.tensor(1.0)
+            expected[name].append(value.item())
+    right = metrics.stack_counts([correct for correct, _ in counts], n_classes)
+    images = metrics.stack_counts([total for _, total in counts], n_classes)
+    curve = metrics.accuracy_curve(right, images, sizes)
+    mean = metrics.class_mean_accuracy_curve(right, images, sizes)
+    np.testing.assert_allclose(curve, expected["micro"], rtol=1e-6)
+    np.testing.assert_allclose(mean, expected["macro"], rtol=1e-6)
+    np.testing.assert_allclose(top5, expected["top-5"], rtol=1e-6)
+    assert np.abs(curve - mean).min() > 1e-4  # or one could stand for the other
+
+
+def test_forgetting_from_first_is_that_of_avalanche() -> None:
+    matrix = np.tril(np.random.RandomState(0).rand(6, 6))
+    matrix[np.triu_indices(6, 1)] = NAN
+    forgetting, bwt = Forgetting(), BWT()
+    for task in range(5):  # the last task has had no time to be forgotten
+        for metric in (forgetting, bwt):
+            metric.update(task, matrix[task, task], initial=True)
+            metric.update(task, matrix[5, task])
+    values = forgetting.result()
+    assert isinstance(values, dict)
+    assert metrics.forgetting_from_first(matrix) == pytest.approx(np.mean(list(values.values())))
+    assert metrics.backward_transfer(matrix) == pytest.approx(np.mean(list(bwt.result().values())))

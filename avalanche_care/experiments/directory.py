@@ -20,11 +20,13 @@ __all__ = [
     "FAILED",
     "RESULT",
     "STATE",
+    "OtherRun",
     "RunDirectory",
     "RunInUse",
     "differences",
     "identity_hash",
     "read_config",
+    "read_result",
 ]
 
 FORMAT = 1  # raise it when a key changes its meaning
@@ -34,6 +36,10 @@ RESULT, FAILED = "result.json", "failed.json"
 
 class RunInUse(ValueError):
     """Another process is working in the directory of a run."""
+
+
+class OtherRun(ValueError):
+    """The directory, or a file in it, is of another run."""
 
 
 class RunDirectory:
@@ -60,6 +66,7 @@ class RunDirectory:
 
         self.path = Path(path)
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
+        self.hash = identity_hash(self.identity)
         self.details = dict(details or {})
         self.store = StateStore(self.path / STATE)
         self._lock = FileLock(self.path / ".lock", timeout=0)
@@ -68,8 +75,9 @@ class RunDirectory:
         """Make the directory, or find in it a run of the same identity.
 
         Raises:
-            ValueError: if it holds another run; the differences are listed. If another process is
-                working in it (:class:`RunInUse`).
+            OtherRun: if it holds another run; the differences are listed.
+            RunInUse: if another process is working in it.
+            ValueError: if its ``config.json`` cannot be used.
             FileExistsError: if it holds something else.
         """
         path = self.path / CONFIG
@@ -104,7 +112,7 @@ class RunDirectory:
         if not path.exists():
             text = {
                 "format": FORMAT,
-                "hash": identity_hash(self.identity),
+                "hash": self.hash,
                 "version": __version__,
                 "identity": self.identity,
                 "details": self.details,
@@ -113,22 +121,33 @@ class RunDirectory:
             return
         changed = differences(read_config(path)["identity"], self.identity)
         if changed:
-            raise ValueError(
+            raise OtherRun(
                 f"{self.path} holds another run; choose another directory, or remove this one. "
                 "There -> asked for:\n- " + "\n- ".join(changed)
             )
 
     def load_state(self) -> dict[str, Any] | None:
-        """Return the newest state, see :meth:`StateStore.load`; the log is cut back to it."""
+        """Return the newest state, see :meth:`StateStore.load`; the log is cut back to it.
+
+        Raises:
+            OtherRun: if it is of another run; the log is left alone.
+            ValueError: if it cannot be used.
+        """
         state = self.store.load()
+        if state is not None and state.get("identity_hash") != self.hash:
+            raise OtherRun(
+                f"the state in {self.store.directory} is of another run: its configuration has the "
+                f"hash {state.get('identity_hash')}, that in {self.path / CONFIG} has {self.hash}; "
+                "put the right one back, or remove it to start the run afresh"
+            )
         events = [] if state is None else state["events"]
         if events or (self.path / EVENTS).exists():
             replace_text(self.path / EVENTS, "".join(json.dumps(e) + "\n" for e in events))
         return state
 
     def save_state(self, name: str, state: dict[str, Any]) -> int:
-        """Save a state, see :meth:`StateStore.save`."""
-        return self.store.save(name, state)
+        """Save a state with the hash of the configuration, see :meth:`StateStore.save`."""
+        return self.store.save(name, {"identity_hash": self.hash, **state})
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append a line to the log."""
@@ -136,13 +155,46 @@ class RunDirectory:
             file.write(json.dumps(event) + "\n")
 
     def result(self) -> RunResult | None:
-        """Return the result, if the run is complete."""
-        path = self.path / RESULT
-        return RunResult.load(path) if path.exists() else None
+        """Return the result if the run is complete, see :func:`read_result`."""
+        return read_result(self.path, self.hash)
 
     def finish(self, result: RunResult) -> None:
         """Write the result."""
         result.save(self.path / RESULT, overwrite=True)
+
+
+def read_result(directory: Path, identity: str) -> RunResult | None:
+    """Read the result of a run.
+
+    Args:
+        directory: the run's.
+        identity: hash of the run that it has to be of. Results of scripts may not say.
+
+    Returns:
+        The result; None if the run is not complete.
+
+    Raises:
+        OtherRun: if it is of another run.
+        ValueError: if it cannot be used; the message says what to do.
+        OSError: if it cannot be read.
+    """
+    path = directory / RESULT
+    if not path.exists():
+        return None
+    try:
+        result = RunResult.load(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; restore the file from a copy, or remove it and start the run again, which "
+            "goes on from its saved state"
+        ) from error
+    noted = result.extra.get("identity_hash", identity)
+    if noted != identity:
+        raise OtherRun(
+            f"{path} is of another run: it was made by the configuration {noted}, the directory is "
+            f"of {identity}; put the right file back, or remove it and start the run again"
+        )
+    return result
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
+import weakref
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from avalanche_care._version import __version__
 
-__all__ = ["cpu_model", "forget_peak_memory", "hardware", "peak_memory", "versions"]
+__all__ = ["PeakMemory", "cpu_model", "hardware", "versions"]
 
 PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
@@ -51,39 +53,60 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
     }
 
 
-def forget_peak_memory(device: Any = "cpu") -> None:
-    """Let the peak of a GPU's memory begin anew; that of the process cannot be."""
-    import torch
+class PeakMemory:
+    """The most memory that was used since it was made, in bytes.
 
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_memory(device: Any = "cpu") -> dict[str, int]:
-    """Most memory that was used so far, in bytes.
+    On Linux, the system's own mark of the process is set back for that, so that of several runs in
+    a process each has a peak of its own. What another one had reached until then is noted for it
+    before. Elsewhere the mark cannot be set back, and is that of the process in all its life.
 
     Args:
         device: The torch device of the run.
-
-    Returns:
-        ``process``, resident memory of this process in all its life, where the system tells it;
-        and for a GPU ``device``, what PyTorch had allocated on it since
-        :func:`forget_peak_memory`.
     """
-    import torch
 
-    peak = {}
+    _others: ClassVar[weakref.WeakSet[PeakMemory]] = weakref.WeakSet()
+
+    def __init__(self, device: Any = "cpu") -> None:
+        import torch
+
+        for other in list(self._others):
+            other.read()
+        self._others.add(self)
+        self._device = torch.device(device)
+        self._most: dict[str, int] = {}
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        with contextlib.suppress(OSError):  # not on Linux, or not allowed
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+    def read(self) -> dict[str, int]:
+        """Return the most until now.
+
+        Returns:
+            ``process``, resident memory of the process, where the system tells it; and for a GPU
+            ``device``, what PyTorch had allocated on it.
+        """
+        import torch
+
+        now = _process_peak()
+        if self._device.type == "cuda":
+            now["device"] = torch.cuda.max_memory_allocated(self._device)
+        self._most = {name: max(value, self._most.get(name, 0)) for name, value in now.items()}
+        return dict(self._most)
+
+
+def _process_peak() -> dict[str, int]:
+    """The system's mark of the most resident memory of this process, if it has one."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return {"process": 1024 * int(line.split()[1])}
     try:
         import resource  # not on Windows
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     except ImportError:
-        pass
-    kind = torch.device(device)
-    if kind.type == "cuda":
-        peak["device"] = torch.cuda.max_memory_allocated(kind)
-    return peak
+        return {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
 def cpu_model() -> str:

@@ -13,6 +13,7 @@ import torch
 from avalanche_care.benchmarks.loading import load_benchmark
 from avalanche_care.benchmarks.scenario import CILBenchmark
 from avalanche_care.experiments.config import RunConfig
+from avalanche_care.experiments.directory import RESULT
 from avalanche_care.experiments.launch import build_backbone
 from avalanche_care.experiments.run import check_device, count_parameters
 from avalanche_care.nn.vit import FrozenViT
@@ -91,7 +92,12 @@ def describe_run(config: RunConfig, out: str | os.PathLike[str]) -> str:
     )
     cost = estimate_cost(config, benchmark, build_backbone(config.backbone))
     directory = Path(out) / config.directory_name
-    state = "is there: the run would go on" if directory.exists() else "would be made"
+    if not directory.exists():
+        state = "would be made"
+    elif (directory / RESULT).exists():
+        state = "is there, and the run is complete: its result would be shown"
+    else:
+        state = "is there: the run would go on"
     least = cost.least_seconds
     time_text = f"{least / 3600:.1f} hours" if least > 7200 else f"{least / 60:.1f} minutes"
     return "\n".join(

@@ -14,13 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from avalanche_care._files import replace_text
 from avalanche_care.experiments.config import BackboneConfig, RunConfig, run_config
-from avalanche_care.experiments.directory import CONFIG, FAILED, RESULT, RunInUse, read_config
+from avalanche_care.experiments.directory import (
+    CONFIG,
+    FAILED,
+    OtherRun,
+    RunInUse,
+    read_config,
+    read_result,
+)
 from avalanche_care.experiments.results import RunResult
 
 if TYPE_CHECKING:
     from avalanche_care.nn.vit import FrozenViT
 
-__all__ = ["FAILED", "build_backbone", "read_run", "resume", "run"]
+__all__ = ["FAILED", "build_backbone", "finished", "read_run", "resume", "run"]
 
 OnEvent = Callable[[dict[str, Any]], None] | None
 
@@ -54,13 +61,13 @@ def run(
 
 def _guarded(config: RunConfig, directory: Path, progress: bool, on_event: OnEvent) -> RunResult:
     """Run in a directory, and note there what goes wrong."""
-    result = directory / RESULT
-    if result.exists():
-        return RunResult.load(result)
+    result = finished(config, directory)
+    if result is not None:
+        return result
     try:
         return _run(config, directory, progress, on_event)
-    except RunInUse:
-        raise  # it is for that process to say how the run ends
+    except (RunInUse, OtherRun):
+        raise  # it is not for us to say how that run ends
     except Exception as error:
         if directory.is_dir():
             note = {
@@ -71,6 +78,30 @@ def _guarded(config: RunConfig, directory: Path, progress: bool, on_event: OnEve
             }
             replace_text(directory / FAILED, json.dumps(note, indent=1) + "\n")
         raise
+
+
+def finished(config: RunConfig, directory: Path) -> RunResult | None:
+    """The result of a complete run, without loading its data and its backbone.
+
+    Args:
+        config: what is asked for.
+        directory: where it would run.
+
+    Returns:
+        The result; None if the run is not complete, or if the files alone cannot tell that it is
+        this one: it was made in a script, or with another root of the data or another weight file.
+        :func:`run` loads them then, and refuses the directory if it is of another run.
+
+    Raises:
+        ValueError, OSError: as :func:`avalanche_care.experiments.directory.read_result`.
+    """
+    try:
+        noted, known = read_run(directory), read_config(directory / CONFIG)["hash"]
+    except (ValueError, OSError):
+        return None
+    sources = [(asked.backbone.weights, asked.benchmark.root) for asked in (noted, config)]
+    same = noted.identity() == config.identity() and sources[0] == sources[1]
+    return read_result(directory, known) if same else None
 
 
 def read_run(directory: str | os.PathLike[str]) -> RunConfig:

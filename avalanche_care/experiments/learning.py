@@ -14,11 +14,12 @@ from tqdm.auto import tqdm
 
 from avalanche_care.benchmarks.scenario import CILBenchmark
 from avalanche_care.experiments.directory import RunDirectory
-from avalanche_care.experiments.environment import peak_memory
+from avalanche_care.experiments.environment import PeakMemory, hardware, versions
 from avalanche_care.plugins.class_counts import ClassCounts
 from avalanche_care.plugins.phase_times import PhaseTimes
+from avalanche_care.strategies.phases import TrainingPhase
 
-__all__ = ["Learning", "SavePhases"]
+__all__ = ["Learning", "SavePhases", "TrainableParameters"]
 
 
 class SavePhases(SupervisedPlugin[Any]):
@@ -38,6 +39,26 @@ class SavePhases(SupervisedPlugin[Any]):
             self.learning.save(f"phase{strategy.phases_done}")
 
 
+class TrainableParameters(SupervisedPlugin[Any]):
+    """Notes the most numbers that a phase has trained; some methods train none after a while.
+
+    Attributes:
+        most: of all phases until now.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+
+    def phase_start(self, strategy: Any) -> None:
+        """Count what requires a gradient, if the phase takes steps."""
+        if isinstance(strategy.phase, TrainingPhase):
+            count = sum(p.numel() for p in strategy.model.parameters() if p.requires_grad)
+            self.most = max(self.most, count)
+
+    phase_end = phase_start  # a method may also choose them as it begins
+
+
 @dataclass
 class Learning:
     """Trains a strategy on every task, evaluates it at some, and keeps a record.
@@ -50,6 +71,7 @@ class Learning:
         steps: tasks after which to evaluate.
         counts: counts the predictions of an evaluation.
         times: measures the phases.
+        trained: counts what they train.
         record: where events and states go; None: nowhere.
         save_every: save the state after every k-th task and the last; 0: never.
         num_workers: data loading processes.
@@ -62,6 +84,7 @@ class Learning:
     steps: Sequence[int]
     counts: ClassCounts
     times: PhaseTimes
+    trained: TrainableParameters
     record: RunDirectory | None = None
     save_every: int = 1
     num_workers: int = 0
@@ -70,8 +93,13 @@ class Learning:
 
     def __post_init__(self) -> None:
         self.events: list[dict[str, Any]] = []
+        self.machines: list[dict[str, Any]] = [
+            {"versions": versions(), "hardware": hardware(str(self.strategy.device))}
+        ]  # all that worked on the run; more than one if it went on elsewhere
         self._spent: dict[str, float] = {}  # seconds of the current task, before a resume
         self._start = 0.0
+        self._saving = 0.0  # seconds of the current task, in this process
+        self._memory = PeakMemory(self.strategy.device)
 
     def run(self) -> list[dict[str, Any]]:
         """Learn what is left to learn.
@@ -110,7 +138,7 @@ class Learning:
         """Train on a task, unless that is done already, and evaluate."""
         strategy = self.strategy
         saved = 0
-        self._start = time.perf_counter()
+        self._start, self._saving = time.perf_counter(), 0.0
         self.times.reset()
         if strategy.clock.train_exp_counter == step:
             strategy.train(self.benchmark.train_stream[step], num_workers=self.num_workers)
@@ -126,7 +154,7 @@ class Learning:
             start = time.perf_counter()
             event |= self._evaluate(step)
             event["seconds"]["eval"] = time.perf_counter() - start
-        event["memory"] = peak_memory(strategy.device)
+        event["memory"] = self._memory.read()
         if saved:
             event["state_bytes"] = saved
         self._spent = {}
@@ -149,8 +177,11 @@ class Learning:
         }
 
     def _seconds(self) -> dict[str, float]:
-        """Seconds spent on training the current task: all of it, and by phase."""
-        now = {"train": time.perf_counter() - self._start, **self.times.seconds}
+        """Seconds spent on training the current task, on its phases, and on saving the state."""
+        passed = time.perf_counter() - self._start
+        now = {"train": passed - self._saving, **self.times.seconds}
+        if self.record is not None:
+            now["saving"] = self._saving
         names = [*self._spent, *(name for name in now if name not in self._spent)]
         return {name: self._spent.get(name, 0.0) + now.get(name, 0.0) for name in names}
 
@@ -165,12 +196,17 @@ class Learning:
         """
         if self.record is None:
             return 0
+        start = time.perf_counter()
         state = {
             "strategy": self.strategy.run_state(),
             "events": self.events,
             "spent": self._seconds(),
+            "machines": self.machines,
+            "trainable": self.trained.most,
         }
-        return self.record.save_state(f"task{len(self.events):04}-{moment}", state)
+        size = self.record.save_state(f"task{len(self.events):04}-{moment}", state)
+        self._saving += time.perf_counter() - start
+        return size
 
     def _resume(self) -> None:
         state = None if self.record is None else self.record.load_state()
@@ -178,6 +214,9 @@ class Learning:
             return
         self.events = list(state["events"])
         self._spent = dict(state["spent"])
+        self.trained.most = state["trainable"]
+        here = self.machines[0]
+        self.machines = [*(m for m in state["machines"] if m != here), here]
         self.strategy.load_run_state(state["strategy"])
 
 

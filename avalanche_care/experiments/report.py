@@ -9,7 +9,7 @@ from typing import Any
 
 from avalanche_care.experiments.figures import accuracy_figure
 from avalanche_care.experiments.reporting.collect import cells, collect_runs
-from avalanche_care.experiments.reporting.comparison import Comparison, Defaults
+from avalanche_care.experiments.reporting.comparison import Comparison, Defaults, Presets
 from avalanche_care.experiments.reporting.quantities import MAIN
 from avalanche_care.experiments.reporting.tables import Column, Table, TableCell, to_rst
 from avalanche_care.experiments.results import RunResult
@@ -65,6 +65,7 @@ def write_report(
     *,
     figures: bool = True,
     defaults: Defaults | None = None,
+    presets: Presets | None = None,
 ) -> Path:
     """Write tables and figures of all runs in some directories.
 
@@ -86,6 +87,10 @@ def write_report(
         defaults: a method's default settings by its name, to show the deviations in force; None in
             place of settings that are not known. Left out: those of the registered methods, for
             which PyTorch and Avalanche are imported.
+        presets: a method's settings for benchmarks and protocols by its name, such as
+            ``{"imagenet-r/B0-Inc5": {...}}``: where there is one, the difference to a published
+            number is shown for its settings only, else for the defaults only. Left out: those of
+            the registered methods; none, if ``defaults`` are given.
 
     Returns:
         The path of ``index.html``.
@@ -100,7 +105,9 @@ def write_report(
     entries = collect_runs(paths)
     if not entries:
         raise ValueError(f"no run was found in {paths}; expected result files or run directories")
-    comparison = Comparison(cells(entries), defaults or method_defaults)
+    if defaults is None:
+        presets = presets or method_presets
+    comparison = Comparison(cells(entries), defaults or method_defaults, presets)
     return write_files(comparison, entries, Path(out), figures=figures)
 
 
@@ -110,6 +117,17 @@ def method_defaults(method: str) -> dict[str, Any] | None:
 
     found = available_methods().get(method)
     return None if found is None else dataclasses.asdict(found.config())
+
+
+def method_presets(method: str) -> dict[str, dict[str, Any]]:
+    """Settings of a registered method's presets, by name; nothing for any other."""
+    from avalanche_care.strategies.registry import available_methods
+
+    found = available_methods().get(method)
+    if found is None:
+        return {}
+    names: dict[str, Any] = getattr(found.config, "presets", dict)()
+    return {name: dataclasses.asdict(found.config.preset(name)) for name in names}
 
 
 def _check_not_empty(results: Sequence[RunResult]) -> None:

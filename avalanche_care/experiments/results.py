@@ -61,7 +61,8 @@ class RunResult:
         accuracy_matrix: Accuracy of task j after task t at [t][j], (T, T); None above the diagonal
             and in the rows of steps that were not evaluated.
         seconds: Wall-clock seconds, at least ``total``; usually ``train`` and ``eval`` too.
-        parameters: Numbers of parameters, at least ``trainable`` and ``total``.
+        parameters: Numbers of parameters, at least ``trainable`` (the most in any task) and
+            ``total`` (at the end).
         config: The method's settings, all of them.
         backbone: ``name`` and ``sha256`` of the weights, and what else tells them apart.
         hardware: See :func:`avalanche_care.experiments.environment.hardware`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from avalanche.training.determinism.rng_manager import RNGManager
 from torch import nn
 
 from avalanche_care import metrics
+from avalanche_care.benchmarks.packed import PackedImages
 from avalanche_care.benchmarks.scenario import CILBenchmark
-from avalanche_care.experiments.directory import RunDirectory
-from avalanche_care.experiments.environment import forget_peak_memory, hardware
-from avalanche_care.experiments.learning import Learning, SavePhases
+from avalanche_care.experiments.directory import RunDirectory, identity_hash
+from avalanche_care.experiments.environment import hardware
+from avalanche_care.experiments.learning import Learning, SavePhases, TrainableParameters
 from avalanche_care.experiments.results import RunResult
 from avalanche_care.experiments.routing import ROUTING, batches_of, routing_usage
 from avalanche_care.nn.care import CaREModel
@@ -78,9 +79,13 @@ def run_method(
             seen, at each evaluation.
 
     Returns:
-        The result, with all settings in force. Where the benchmark has them, ``extra`` also has
-        ``transforms``, in words, and ``realm_accuracy``: realm -> accuracy after the last task on
-        the test images of its classes.
+        The result, with all settings in force. ``parameters["trainable"]`` is the most that a phase
+        of a task has trained; ``seconds["saving"]``, the time of saving states, is no part of
+        ``train``. Where there are such, ``extra`` also has
+        ``transforms``, in words; ``realm_accuracy``: realm -> accuracy after the last task on the
+        test images of its classes; ``exemplars``, what the method uses of earlier images;
+        ``packed``, at which size the training images were packed; and ``machines``, versions and
+        hardware of all processes that worked on the run, if they were not the same.
 
     Raises:
         ValueError: if there is no such method, the data does not fit, ``eval_every`` is not a
@@ -93,9 +98,9 @@ def run_method(
     chosen = get_method(method)
     config = chosen.config() if config is None else config
     facts = {**_data_facts(benchmark), "eval_every": eval_every, **(notes or {})}
+    identity = _identity(method, config, benchmark, backbone, seed, facts)
     record = None
     if directory is not None:
-        identity = _identity(method, config, benchmark, backbone, seed, facts)
         classes = {"class_names": benchmark.class_names, "realms": benchmark.realms}
         record = RunDirectory(directory, identity, {**classes, **(details or {})})
         record.open()
@@ -104,15 +109,15 @@ def run_method(
         if finished is not None:
             return finished
         RNGManager.set_random_seeds(seed)
-        forget_peak_memory(device)
         counts, times, saver = ClassCounts(), PhaseTimes(), SavePhases()
+        trained = TrainableParameters()
         tasks = len(benchmark.train_stream)
         strategy = chosen.strategy(
             model=backbone,
             config=config,
             eval_mb_size=eval_mb_size,
             device=device,
-            plugins=[times, saver, *([ProgressPlugin(tasks)] if progress else [])],
+            plugins=[times, trained, saver, *([ProgressPlugin(tasks)] if progress else [])],
             evaluator=silent_evaluator(counts, loggers=loggers()),
         )
         learning = Learning(
@@ -121,6 +126,7 @@ def run_method(
             [t for t in range(tasks) if (t + 1) % eval_every == 0 or t == tasks - 1],
             counts,
             times,
+            trained,
             record=record,
             save_every=save_every,
             num_workers=num_workers,
@@ -129,17 +135,25 @@ def run_method(
         )
         saver.learning = learning if save_every_phase else None
         events = learning.run()
+        uses = {"exemplars": chosen.exemplars} if chosen.exemplars else {}
         routing = _routing(strategy.model, benchmark, directory, num_workers)
         result = _result(
             events,
             benchmark,
             method=method,
             seed=seed,
-            parameters=count_parameters(strategy.model),
+            parameters={**count_parameters(strategy.model), "trainable": trained.most},
             config=dataclasses.asdict(config),
             backbone=dataclasses.asdict(backbone.info),
             hardware=hardware(device),
-            extra={**facts, "eval_mb_size": eval_mb_size, **routing},
+            extra={
+                **facts,
+                "eval_mb_size": eval_mb_size,
+                **uses,
+                **routing,
+                **({"machines": learning.machines} if len(learning.machines) > 1 else {}),
+                "identity_hash": identity_hash(identity),
+            },
         )
         if record is not None:
             record.finish(result)
@@ -187,13 +201,34 @@ def _identity(
 
 
 def _data_facts(benchmark: CILBenchmark) -> dict[str, Any]:
-    """What there is to learn, and what is done to the images."""
-    train, test = (
-        sum(len(part) for part in benchmark.stream_definitions[stream].exps_data)
-        for stream in ("train", "test")
-    )
-    facts = {"train_images": train, "test_images": test}
-    return facts | ({"transforms": benchmark.transforms} if benchmark.transforms else {})
+    """What there is to learn, and what was done to the images."""
+    train, test = (benchmark.stream_definitions[s].exps_data for s in ("train", "test"))
+    facts: dict[str, Any] = {
+        "train_images": sum(map(len, train)),
+        "test_images": sum(map(len, test)),
+    }
+    if benchmark.transforms:
+        facts["transforms"] = benchmark.transforms
+    packs = dict.fromkeys(pack for part in train for pack in _packs(part))
+    return facts | ({"packed": "; ".join(packs)} if packs else {})
+
+
+def _packs(data: Any) -> Iterator[str]:
+    """How the images were packed that a data set reads from packed files.
+
+    Not asked of test images: those that ``cache_eval`` keeps are packed too, which changes nothing.
+    """
+    if isinstance(data, PackedImages):
+        settings = data.settings
+        crop = f", crop {settings.crop}" if settings.crop else ""
+        yield f"size {settings.size}{crop}" if settings.size else "full size"
+        return
+    inner = [getattr(data, name, None) for name in ("_flat_data", "_dataset", "dataset")]
+    for name in ("_datasets", "datasets"):
+        inner += list(getattr(data, name, ()))
+    for part in inner:
+        if part is not None:
+            yield from _packs(part)
 
 
 def _result(

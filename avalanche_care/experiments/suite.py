@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from avalanche_care.experiments._suite_bar import SuiteBar
 from avalanche_care.experiments._suite_file import Suite, parse_suite
 from avalanche_care.experiments.config import RunConfig, read_toml
-from avalanche_care.experiments.directory import RESULT
 from avalanche_care.experiments.engines import Job, Outcome, make_engine
-from avalanche_care.experiments.results import RunResult
+from avalanche_care.experiments.launch import finished
+from avalanche_care.experiments.suite_list import write_suite_list
 
 if TYPE_CHECKING:
     from avalanche_care.experiments.engines import Engine
@@ -121,7 +121,7 @@ def run_suite(
 
     Complete runs are skipped, interrupted ones go on from their saved state, and failed ones are
     tried again. A run that fails leaves ``failed.json`` in its directory and does not stop the
-    others.
+    others. Which runs there are to be is written to ``.suites`` in ``out``, for reports.
 
     Args:
         suite: the suite, or its file.
@@ -143,6 +143,7 @@ def run_suite(
     engine = make_engine(engine) if isinstance(engine, str) else engine
     root = Path(out).resolve()
     root.mkdir(parents=True, exist_ok=True)
+    write_suite_list(suite, root)
     runs = {run.directory.name: run for run in _find(suite, root)}
     jobs = [Job.of(run.config, root) for run in runs.values() if run.status == LEFT]
     bar = SuiteBar(suite.name, len(runs), [job.directory for job in jobs], show=progress)
@@ -163,16 +164,11 @@ def _find(suite: Suite, root: Path) -> Iterator[RunStatus]:
     """The runs, and which of them are complete."""
     for config in suite.runs:
         run = RunStatus(config, root / config.directory_name)
-        complete = _is_result(run.directory / RESULT)
+        try:
+            complete = finished(config, run.directory) is not None
+        except (ValueError, OSError):
+            complete = False  # running it will say why
         yield replace(run, status=COMPLETE, before=True) if complete else run
-
-
-def _is_result(path: Path) -> bool:
-    try:
-        RunResult.load(path)
-    except (ValueError, OSError):
-        return False
-    return True
 
 
 def _status(run: RunStatus, outcome: Outcome) -> RunStatus:

@@ -14,6 +14,7 @@ from avalanche_care.nn.fetril import FeTrILModel
 from avalanche_care.nn.fsa import FSAModel
 from avalanche_care.nn.heads import CosineHead, GrowingHead, LinearHead
 from avalanche_care.nn.l2p import L2PModel
+from avalanche_care.nn.linear import LinearClassifier
 from avalanche_care.nn.ranpac import RanPACModel
 from avalanche_care.nn.released import ReleasedCheckpoint, load_released_checkpoint
 from avalanche_care.nn.vit import FrozenViT
@@ -38,6 +39,7 @@ __all__ = [
     "FrozenViT",
     "GrowingHead",
     "L2PModel",
+    "LinearClassifier",
     "LinearHead",
     "Perceptron",
     "RanPACModel",

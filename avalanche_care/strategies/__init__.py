@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from avalanche_care.strategies.aper_config import APERSSFConfig as APERSSFConfig
     from avalanche_care.strategies.aper_config import APERVPTDeepConfig as APERVPTDeepConfig
     from avalanche_care.strategies.aper_config import APERVPTShallowConfig as APERVPTShallowConfig
+    from avalanche_care.strategies.avalanche_l2p import learning_to_prompt as learning_to_prompt
     from avalanche_care.strategies.care import CaREStrategy as CaREStrategy
     from avalanche_care.strategies.care_config import CaREConfig as CaREConfig
     from avalanche_care.strategies.coda_prompt import CODAPromptConfig as CODAPromptConfig
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
     from avalanche_care.strategies.dualprompt import DualPromptStrategy as DualPromptStrategy
     from avalanche_care.strategies.ease import EASEStrategy as EASEStrategy
     from avalanche_care.strategies.ease_config import EASEConfig as EASEConfig
+    from avalanche_care.strategies.ewc import EWCConfig as EWCConfig
+    from avalanche_care.strategies.ewc import EWCStrategy as EWCStrategy
     from avalanche_care.strategies.fetril import FeTrILConfig as FeTrILConfig
     from avalanche_care.strategies.fetril import FeTrILStrategy as FeTrILStrategy
     from avalanche_care.strategies.finetune import FinetuneConfig as FinetuneConfig
     from avalanche_care.strategies.finetune import FinetuneStrategy as FinetuneStrategy
     from avalanche_care.strategies.fsa import FSAConfig as FSAConfig
     from avalanche_care.strategies.fsa import FSAStrategy as FSAStrategy
+    from avalanche_care.strategies.joint import JointConfig as JointConfig
+    from avalanche_care.strategies.joint import JointStrategy as JointStrategy
     from avalanche_care.strategies.l2p import L2PConfig as L2PConfig
     from avalanche_care.strategies.l2p import L2PStrategy as L2PStrategy
+    from avalanche_care.strategies.lwf import LwFConfig as LwFConfig
+    from avalanche_care.strategies.lwf import LwFStrategy as LwFStrategy
     from avalanche_care.strategies.phases import Computation as Computation
     from avalanche_care.strategies.phases import Phase as Phase
     from avalanche_care.strategies.phases import TrainingPhase as TrainingPhase
@@ -38,8 +45,12 @@ if TYPE_CHECKING:
     from avalanche_care.strategies.registry import available_methods as available_methods
     from avalanche_care.strategies.registry import get_method as get_method
     from avalanche_care.strategies.registry import register as register
+    from avalanche_care.strategies.replay import ReplayConfig as ReplayConfig
+    from avalanche_care.strategies.replay import ReplayStrategy as ReplayStrategy
     from avalanche_care.strategies.simplecil import SimpleCILConfig as SimpleCILConfig
     from avalanche_care.strategies.simplecil import SimpleCILStrategy as SimpleCILStrategy
+    from avalanche_care.strategies.slda import SLDAConfig as SLDAConfig
+    from avalanche_care.strategies.slda import SLDAStrategy as SLDAStrategy
     from avalanche_care.strategies.template import PTMStrategy as PTMStrategy
 
 _HOMES = {
@@ -58,24 +69,35 @@ _HOMES = {
     "DualPromptStrategy": "dualprompt",
     "EASEConfig": "ease_config",
     "EASEStrategy": "ease",
+    "EWCConfig": "ewc",
+    "EWCStrategy": "ewc",
     "FSAConfig": "fsa",
     "FSAStrategy": "fsa",
     "FeTrILConfig": "fetril",
     "FeTrILStrategy": "fetril",
     "FinetuneConfig": "finetune",
     "FinetuneStrategy": "finetune",
+    "JointConfig": "joint",
+    "JointStrategy": "joint",
     "L2PConfig": "l2p",
     "L2PStrategy": "l2p",
+    "LwFConfig": "lwf",
+    "LwFStrategy": "lwf",
     "Method": "registry",
     "PTMStrategy": "template",
     "Phase": "phases",
     "RanPACConfig": "ranpac_config",
     "RanPACStrategy": "ranpac",
+    "ReplayConfig": "replay",
+    "ReplayStrategy": "replay",
+    "SLDAConfig": "slda",
+    "SLDAStrategy": "slda",
     "SimpleCILConfig": "simplecil",
     "SimpleCILStrategy": "simplecil",
     "TrainingPhase": "phases",
     "available_methods": "registry",
     "get_method": "registry",
+    "learning_to_prompt": "avalanche_l2p",
     "register": "registry",
 }
 

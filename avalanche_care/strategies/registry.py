@@ -19,6 +19,11 @@ MODULES = (
     "coda_prompt",
     "fsa",
     "fetril",
+    "joint",
+    "replay",
+    "lwf",
+    "ewc",
+    "slda",
     "finetune",
 )
 """Modules of this package that register a method; imported when somebody asks."""
@@ -37,6 +42,7 @@ class Method:
         config: its configuration dataclass.
         paper: where it was published.
         trains: what it trains, in a few words.
+        exemplars: what it uses of earlier images, such as ``"exemplars"``; empty: nothing.
     """
 
     name: str
@@ -44,10 +50,11 @@ class Method:
     config: type[Any]
     paper: str
     trains: str
+    exemplars: str = ""
 
 
 def register(
-    name: str, *, config: type[Any], paper: str, trains: str
+    name: str, *, config: type[Any], paper: str, trains: str, exemplars: str = ""
 ) -> Callable[[_Strategy], _Strategy]:
     """Register the decorated strategy class as method ``name``.
 
@@ -61,7 +68,7 @@ def register(
             raise ValueError(
                 f"method {name!r} is registered already, by {taken.__module__}.{taken.__qualname__}"
             )
-        _REGISTRY[name] = Method(name, strategy, config, paper, trains)
+        _REGISTRY[name] = Method(name, strategy, config, paper, trains, exemplars)
         return strategy
 
     return decorate

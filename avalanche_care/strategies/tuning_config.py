@@ -56,9 +56,18 @@ class TuningConfig:
 
     def tuning_options(self) -> dict[str, Any]:
         """Return the chosen kind's own settings: arguments of :func:`build_petl`."""
-        names = {"adapter": "bottleneck", "vpt-shallow": "tokens", "vpt-deep": "tokens"}
-        chosen = names.get(self.tuning)
-        return {} if chosen is None else {chosen: getattr(self, chosen)}
+        return tuning_options(self)
+
+
+def tuning_options(config: Any) -> dict[str, Any]:
+    """Return what a configuration says of the kind of tuning that it chooses.
+
+    Args:
+        config: has ``tuning``, ``bottleneck`` and ``tokens``.
+    """
+    names = {"adapter": "bottleneck", "vpt-shallow": "tokens", "vpt-deep": "tokens"}
+    chosen = names.get(config.tuning)
+    return {} if chosen is None else {chosen: getattr(config, chosen)}
 
 
 def positive(config: Any, names: tuple[str, ...], integers: tuple[str, ...] = ()) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from short_runs import short_config
+from tiny import tiny_benchmark, tiny_images
 
 import avalanche_care
 from avalanche_care.benchmarks import GlyphBenchmark
@@ -19,6 +21,7 @@ from avalanche_care.experiments.exported import save_exported
 from avalanche_care.experiments.launch import run
 from avalanche_care.nn import CaREModel, FrozenViT
 from avalanche_care.nn.weights import embedded_metadata
+from avalanche_care.strategies.registry import available_methods, get_method
 
 QUICK: dict[str, Any] = {"care": {"epochs": 1, "alignment_epochs": 1, "lr": 0.003}}
 CLASSES = 6
@@ -133,6 +136,23 @@ def test_a_backbone_of_timm_at_another_size(tmp_path: Path) -> None:
     assert torch.equal(loaded.scores(x), expected)
     with pytest.raises(ValueError, match="transforms that were not recorded"):
         loaded.predict(["x.png"])
+
+
+@pytest.mark.parametrize("method", sorted(available_methods()))
+def test_every_method_can_be_exported(method: str, tmp_path: Path) -> None:
+    size = (3, 32, 32)
+    train, test = (tiny_images(4, split=split, shape=size) for split in (0, 1))
+    benchmark = tiny_benchmark(n_classes=4, train=train, test=test)
+    strategy = get_method(method).strategy(
+        model=FrozenViT.create("glyph_vit_micro"), config=short_config(method), evaluator=None
+    )
+    for experience in benchmark.train_stream:
+        strategy.train(experience)
+    out = save_exported(strategy.model, tmp_path / "out", prediction=strategy.prediction())
+    x = torch.stack([image for image, *_ in benchmark.test_stream[0].dataset])
+    with torch.no_grad():
+        expected = strategy.model.eval().predict(x, **strategy.prediction())
+    assert torch.equal(avalanche_care.load(out).scores(x), expected)
 
 
 def test_another_backbone_is_refused(exported: Any, tmp_path: Path) -> None:

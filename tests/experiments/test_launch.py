@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,8 +13,12 @@ import pytest
 from short_runs import short_run
 
 from avalanche_care.experiments import launch
-from avalanche_care.experiments.config import run_config
+from avalanche_care.experiments.config import BackboneConfig, run_config
+from avalanche_care.experiments.directory import OtherRun
+from avalanche_care.experiments.estimate import describe_run
 from avalanche_care.experiments.launch import read_run, resume, run
+from avalanche_care.experiments.suite import Suite, run_suite
+from avalanche_care.nn.vit import FrozenViT
 
 
 def config(**changes: Any) -> Any:
@@ -36,6 +41,50 @@ def test_a_run_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(launch, "_run", never)
     assert run(config(), tmp_path) == first
     assert resume(directory) == first
+
+
+def test_a_result_is_of_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(config(), tmp_path, progress=False)
+    (directory,) = tmp_path.iterdir()
+    before = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    loaded: list[str] = []
+    original = launch.build_backbone
+
+    def other(backbone: BackboneConfig) -> FrozenViT:
+        """The weights of another file: the name says so, as if they had been read from there."""
+        loaded.append(str(backbone.weights))
+        vit = original(dataclasses.replace(backbone, weights=None))
+        vit.info = dataclasses.replace(vit.info, sha256="0" * 64)
+        return vit
+
+    monkeypatch.setattr(launch, "build_backbone", other)
+    elsewhere = config(backbone={"weights": "elsewhere.safetensors"})
+    assert config().directory_name == elsewhere.directory_name  # a path is no identity
+    with pytest.raises(OtherRun, match=r"holds another run.*\n- backbone.sha256: "):
+        run(elsewhere, tmp_path, progress=False)
+    report = run_suite(Suite("one", (elsewhere,)), tmp_path, progress=False)
+    assert "holds another run" in report.runs[0].error
+    assert loaded == ["elsewhere.safetensors"] * 2
+    after = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    assert after == before  # no failed.json either
+    assert run(config(), tmp_path) == first
+    assert [r.before for r in run_suite(Suite("one", (config(),)), tmp_path).runs] == [True]
+    assert len(loaded) == 2
+    moved = tmp_path / "moved"
+    directory.rename(moved)
+    monkeypatch.setattr(launch, "build_backbone", original)
+    assert resume(moved, progress=False, device="cpu") == first
+    (moved / "result.json").write_text("{")
+    with pytest.raises(ValueError, match="or remove it and start the run again"):
+        resume(moved)
+
+
+def test_a_dry_run_says_what_is_there(tmp_path: Path) -> None:
+    assert "would be made" in describe_run(config(), tmp_path)
+    (tmp_path / config().directory_name).mkdir()
+    assert "is there: the run would go on" in describe_run(config(), tmp_path)
+    run(config(), tmp_path, progress=False)
+    assert "the run is complete" in describe_run(config(), tmp_path)
 
 
 def test_a_directory_is_enough_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

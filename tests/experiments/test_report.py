@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 import subprocess
 import sys
@@ -15,9 +16,12 @@ import pytest
 from runs import IN21K, made_up, save
 
 from avalanche_care.benchmarks import Protocol
+from avalanche_care.experiments.config import run_config
 from avalanche_care.experiments.published import SOURCES, published
 from avalanche_care.experiments.report import write_report
 from avalanche_care.experiments.results import RunResult
+from avalanche_care.experiments.suite import Suite
+from avalanche_care.experiments.suite_list import write_suite_list
 
 VIT = {"name": IN21K, "sha256": "a" * 64}
 CIFAR = {"benchmark": "cifar100", "protocol": Protocol(0, 10, 100), "backbone": VIT}
@@ -157,7 +161,7 @@ def test_fewer_evaluations_are_neither_averaged_nor_ranked_with_more(tmp_path: P
     for seed in (1, 2):
         save(tmp_path / "runs", made_up(seed=seed, last=0.5))
         save(tmp_path / "runs", made_up("mos", seed=seed, last=0.3))
-    save(tmp_path / "runs", made_up(seed=3, last=0.95, every=2))
+        save(tmp_path / "runs", made_up(seed=2 + seed, last=0.95, every=2))
     out = report(tmp_path)
     text = notes(out, "glyphs-b0-inc2")
     sparse, full, _ = (line.split("|") for line in table_lines(text))  # the highest A_last first
@@ -169,7 +173,7 @@ def test_fewer_evaluations_are_neither_averaged_nor_ranked_with_more(tmp_path: P
     assert "over the 3 of 5 tasks that were evaluated; not ranked with rows over more of" in text
     assert "A_avg: care (2 seeds) is best" in text
     with (out / "tables" / "glyphs-b0-inc2.csv").open(newline="") as file:
-        assert [row["n"] for row in csv.DictReader(file)] == ["1", "2", "2"]
+        assert [row["n"] for row in csv.DictReader(file)] == ["2", "2", "2"]
 
 
 def test_evaluated_alike_runs_are_ranked_among_themselves(tmp_path: Path) -> None:
@@ -183,7 +187,7 @@ def test_evaluated_alike_runs_are_ranked_among_themselves(tmp_path: Path) -> Non
 
 def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
     for seed in (1, 2):
-        save(tmp_path / "runs", made_up(seed=seed, last=0.9, **CIFAR))
+        save(tmp_path / "runs", made_up(seed=seed, last=0.9, config=DEFAULTS, **CIFAR))
     save(tmp_path / "runs", made_up("unheard-of", last=0.8, **CIFAR))
     out = report(tmp_path)
     theirs = published("care", "cifar100", "B0-Inc10", "in21k")[0]
@@ -223,7 +227,7 @@ def test_nothing_is_published_for_other_settings(changes: dict[str, Any], tmp_pa
 
 def test_published_averages_are_not_compared_with_fewer_evaluations(tmp_path: Path) -> None:
     order = Protocol(0, 10, 100, class_order_seed=1990)
-    save(tmp_path / "runs", made_up(every=5, **(CIFAR | {"protocol": order})))
+    save(tmp_path / "runs", made_up(every=5, config=DEFAULTS, **(CIFAR | {"protocol": order})))
     out = report(tmp_path)
     (row,) = rows(out, "cifar100-b0-inc10").values()
     assert row["A_avg (%): difference"] == "not comparable"
@@ -231,6 +235,64 @@ def test_published_averages_are_not_compared_with_fewer_evaluations(tmp_path: Pa
     assert "most published numbers are of class order 1993, ours: class order" in notes(
         out, "cifar100-b0-inc10"
     )
+
+
+def test_no_difference_between_other_settings(tmp_path: Path) -> None:
+    save(tmp_path / "runs", made_up(**CIFAR))  # 4 epochs
+    name, four = "cifar100-b0-inc10", {"cifar100/B0-Inc10": DEFAULTS | {"epochs": 4}}
+    row = rows(report(tmp_path), name)["care"]
+    assert row["A_last (%): difference"] == "other settings"
+    assert "other settings: epochs = 4 (default 20)" in row["notes"]
+    row = rows(report(tmp_path, presets=lambda method: four), name)["care"]
+    assert float(row["A_last (%): difference"]) < 0  # the preset of this benchmark has four
+    row = rows(report(tmp_path, presets=lambda method: {"cub/B0-Inc10": {}}), name)["care"]
+    assert row["A_last (%): difference"] == "other settings"
+
+
+def test_fewer_seeds_are_not_ranked(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        save(tmp_path / "runs", made_up(seed=seed, last=0.5))
+        save(tmp_path / "runs", made_up("mos", seed=seed, last=0.3))
+    save(tmp_path / "runs", made_up("simplecil", last=0.9))
+    text = notes(report(tmp_path), "glyphs-b0-inc2")
+    first, second, _ = (line.split("|")[4] for line in table_lines(text))
+    assert "**" not in first
+    assert "**" in second
+    assert "1 seed, where other rows have 2; not ranked with them" in text
+    assert re.search(
+        r"A_last: care \(2 seeds\) is best; .*not tested: simplecil \(one seed\)", text
+    )
+
+
+def test_runs_of_a_suite_that_were_not_begun(tmp_path: Path) -> None:
+    seeds = [run_config({"method": "simplecil", "seed": seed}) for seed in (1, 2, 3)]
+    other = run_config({"method": "simplecil", "benchmark": {"name": "omniglot"}})
+    never = run_config({"method": "finetune"})
+    root = tmp_path / "runs"
+    root.mkdir()
+    write_suite_list(Suite("a/b", (*seeds, other)), root)
+    write_suite_list(Suite("a b", (seeds[0], never)), root)  # keeps a list of its own
+    for run in seeds[:2]:
+        settings = dataclasses.asdict(run.settings)
+        save(root, made_up("simplecil", run.seed, config=settings)).rename(
+            root / run.directory_name
+        )
+    save(root, made_up(benchmark="cub"))
+    out = report(tmp_path)
+    main = rows(out, "glyphs-b0-inc2")
+    assert (main["simplecil"]["n"], main["simplecil"]["seeds"]) == ("2", "1, 2, 3 not run")
+    assert main["finetune"]["A_last (%)"] == "not run"
+    grid = rows(out, "overview-a-last")["simplecil"]
+    assert "2 of 3 seeds" in grid["notes"]
+    states = {row["run"]: (row["state"], row["setting"]) for row in rows(out, "runs").values()}
+    assert states[seeds[2].directory_name] == ("not run", "glyphs, B0-Inc2, 5 tasks")
+    assert states[other.directory_name] == ("not run", "–")
+    assert "6 runs: 3 complete, 3 not run." in (out / "report.md").read_text()
+    for links in (
+        re.findall(r'href="([^"#]*)"', (out / "index.html").read_text()),
+        re.findall(r"\]\(([^)]*)\)", (out / "report.md").read_text()),
+    ):
+        assert all((out / link).exists() for link in links if not link.startswith("data:"))
 
 
 def test_deviations_in_force_are_shown(tmp_path: Path) -> None:

@@ -6,21 +6,22 @@ import contextlib
 import json
 import multiprocessing
 import os
-import random
+import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import short_runs
 import torch
-from short_runs import comparable, run_in_a_process, short_config, short_run
+from short_runs import comparable, short_config, short_run
 from tiny import tiny_strategy
 
+from avalanche_care.experiments import learning
 from avalanche_care.experiments.directory import RunDirectory
 from avalanche_care.experiments.learning import Learning
+from avalanche_care.experiments.state import StateStore, _Hashing
 from avalanche_care.strategies.registry import available_methods
 from avalanche_care.strategies.template import PTMStrategy
 
@@ -61,9 +62,7 @@ PLACES = {
     "after a save": (RunDirectory, "save_state", (0, 3)),
     "after an evaluation": (Learning, "_evaluate", (0, 2)),
     "after an event": (RunDirectory, "log", (1,)),
-    "in a training step": (PTMStrategy, "check_loss", (7,)),
-    "in an evaluation step": (PTMStrategy, "criterion", (3,)),
-}
+}  # and in the middle of things, see test_killed
 
 
 def moments() -> Iterator[Any]:
@@ -92,12 +91,13 @@ def test_the_result_is_that_of_an_uninterrupted_run(
         torch.manual_seed(99)  # whatever the new process starts with
         resumed = short_run(method, directory, save_every_phase=phases)
         assert comparable(resumed) == whole(method), moment.id
-        assert resumed == short_run(method, directory)  # complete: nothing is learned again
+        if number == 0:
+            assert resumed == short_run(method, directory)  # complete: nothing is learned again
         events = [json.loads(line) for line in (directory / "events.jsonl").open()]
         assert [event["task"] for event in events] == [0, 1, 2]
         last = events[-1]
         assert sum(last["correct"]) / sum(last["total"]) == resumed.A_last
-    assert len(never) < 4
+    assert len(never) < 2
 
 
 def test_complete_phases_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,32 +210,111 @@ def test_the_state_has_no_backbone_and_is_plain(method: str, tmp_path: Path) -> 
     assert file.stat().st_size < 4 * held + 100_000  # nothing large that nobody asked for
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_killed_at_random(
-    method: str, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_at(patch, RunDirectory, "save_state", 1)
+            with pytest.raises(Stop):
+                short_run("finetune", tmp_path / str(seed), seed=seed)
+    shutil.rmtree(tmp_path / "1" / "state")
+    (tmp_path / "2" / "state").rename(tmp_path / "1" / "state")
+    log = (tmp_path / "1" / "events.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"the state in .* is of another run"):
+        short_run("finetune", tmp_path / "1")
+    assert (tmp_path / "1" / "events.jsonl").read_bytes() == log
+
+
+def test_a_result_of_another_run_is_refused(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        short_run("simplecil", tmp_path / str(seed), seed=seed)
+    result = tmp_path / "1" / "result.json"
+    (tmp_path / "2" / "result.json").replace(result)
+    with pytest.raises(ValueError, match=r"result\.json is of another run"):
+        short_run("simplecil", tmp_path / "1")
+    result.write_text(result.read_text()[:100])
+    with pytest.raises(ValueError, match=r"not a JSON file.*or remove it and start the run again"):
+        short_run("simplecil", tmp_path / "1")
+    result.unlink()
+    short_run("simplecil", tmp_path / "1")
+
+
+def test_all_machines_that_worked_on_a_run_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(short_runs.__file__).parent))  # for the preloading
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["short_runs"])
-    delays = random.Random(len(method))
-    directory = tmp_path / "run"
-    kills, longest = 0, 1.0
-    for _ in range(30):
-        child = context.Process(target=run_in_a_process, args=(method, directory))
-        start = time.monotonic()
+    for number, last in enumerate((0, 0, 10**6)):
+        with monkeypatch.context() as patch:
+            here = {"device": "cpu", "threads": 1 + number}
+            patch.setattr(learning, "hardware", lambda device, here=here: here)
+            stop_at(patch, RunDirectory, "save_state", last)
+            with contextlib.suppress(Stop):
+                result = short_run("finetune", tmp_path)
+    noted = [machine["hardware"]["threads"] for machine in result.extra["machines"]]
+    assert noted == [1, 2, 3]
+    assert "machines" not in short_run("finetune", tmp_path / "alone").extra
+
+
+def test_the_time_of_saving_is_not_that_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, saves = [0.0], []
+    original = RunDirectory.save_state
+
+    def slow(self: RunDirectory, *args: Any) -> int:
+        clock[0] += 1000.0
+        saves.append(args[0])
+        return original(self, *args)
+
+    monkeypatch.setattr(RunDirectory, "save_state", slow)
+    monkeypatch.setattr(learning, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    result = short_run("care", tmp_path, save_every_phase=True)
+    assert result.seconds["saving"] == 1000 * len(saves) > 3000
+    assert result.seconds["train"] == result.seconds["total"] == 0
+
+
+# Where a process is killed: before which call of what, counted from 0 in each process. Each goes on
+# from where the one before was killed.
+KILLS: dict[str, tuple[Any, str, int]] = {
+    "in a training step": (PTMStrategy, "check_loss", 1),
+    "between rename and pointer": (StateStore, "_point_to", 1),
+    "while writing a state": (_Hashing, "write", 5),
+    "in an evaluation step": (PTMStrategy, "criterion", 1),
+}
+
+
+def run_and_be_killed(method: str, directory: Path, place: str) -> None:
+    """Run in this process, which dies at a place and says so."""
+    torch.set_num_threads(1)
+    owner, name, call = KILLS[place]
+    original, calls = getattr(owner, name), iter(range(10**6))
+
+    def killing(self: Any, *args: Any, **kwargs: Any) -> Any:
+        elsewhere = name == "criterion" and self.is_training
+        if not elsewhere and next(calls) == call:
+            (directory / ".killed").write_text(place)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, *args, **kwargs)
+
+    setattr(owner, name, killing)
+    short_run(method, directory, save_every_phase=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed(method: str, whole: Any, tmp_path: Path) -> None:
+    directory, state = tmp_path / "run", tmp_path / "run" / "state"
+    expected = whole(method)
+    context = multiprocessing.get_context("fork")  # PyTorch has one thread, and is imported
+    for place in KILLS:
+        if place == "in a training step" and expected["parameters"]["trainable"] == 0:
+            continue  # there is none
+        child = context.Process(target=run_and_be_killed, args=(method, directory, place))
         child.start()
-        child.join(timeout=delays.uniform(0.02, longest))
-        if child.exitcode is None:
-            os.kill(child.pid or 0, signal.SIGKILL)
-            child.join()
-            kills += 1
-            longest = min(longest * 1.2, 5.0)  # so that it ends
-            continue
-        assert child.exitcode == 0
-        if kills >= 2:
-            break
-        longest = max((time.monotonic() - start) / 2, 0.05)  # too fast for us: once more
-        for path in sorted(directory.rglob("*"), reverse=True):
-            path.unlink() if path.is_file() else path.rmdir()
-    assert kills >= 2
-    assert comparable(short_run(method, directory, save_every_phase=True)) == whole(method)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, place
+        assert (directory / ".killed").read_text() == place
+        if place == "while writing a state":
+            assert list(state.glob(".*.pt.part"))
+        if place == "between rename and pointer":
+            assert len(list(state.glob("*.pt"))) == 2
+            assert json.loads((state / "latest.json").read_text())["file"].startswith("task0000")
+    assert comparable(short_run(method, directory, save_every_phase=True)) == expected
+    assert len(list(state.iterdir())) == 2

@@ -44,6 +44,10 @@ QUICK: dict[str, dict[str, Any]] = {
         "components_per_task": 2,
     },
     "ranpac": {"epochs": 2, "projection": 64},
+    "joint": {"epochs": 6, "lr": 0.02, "batch_size": 4},
+    "replay": {"epochs": 6, "lr": 0.05, "batch_size": 4, "memory": 7},
+    "lwf": {"epochs": 6, "lr": 0.05, "batch_size": 4},
+    "ewc": {"epochs": 6, "lr": 0.05, "batch_size": 4, "ewc_lambda": 10.0},
 }
 """What a method needs to learn the tiny images on the tiny ViT; the others are quick anyway."""
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from avalanche_care._files import replace_text
 from avalanche_care.experiments.config import RunConfig, run_config
-from avalanche_care.experiments.directory import FAILED, RunInUse
+from avalanche_care.experiments.directory import FAILED, OtherRun, RunInUse
 from avalanche_care.experiments.launch import run
 
 __all__ = ["BUSY", "COMPLETE", "FAILURE", "Job", "Outcome", "execute", "note_failure"]
@@ -85,6 +85,8 @@ def execute(job: Job) -> Outcome:
         run(run_config(job.config, where=job.name), job.out, progress=False)
     except RunInUse as error:  # since a moment ago
         return Outcome(job, BUSY, str(error))
+    except OtherRun as error:  # whose directory is none of ours to write to
+        return Outcome(job, FAILURE, " ".join(str(error).split()))
     except Exception as error:  # of any kind: the others are to go on
         return Outcome(job, FAILURE, note_failure(job, error))
     return Outcome(job, COMPLETE)

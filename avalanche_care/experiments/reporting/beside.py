@@ -29,7 +29,9 @@ def published_for(setting: Setting, method: str | None = None) -> tuple[Publishe
     return published(method, setting.benchmark, setting.protocol, keys[0])
 
 
-def beside(cell: Cell, quantity: str, ours: TableCell, *, comparable: bool) -> list[TableCell]:
+def beside(
+    cell: Cell, quantity: str, ours: TableCell, *, comparable: bool, other: str = ""
+) -> list[TableCell]:
     """The published number, with its source in a footnote, and how much ours is above it.
 
     Args:
@@ -37,6 +39,7 @@ def beside(cell: Cell, quantity: str, ours: TableCell, *, comparable: bool) -> l
         quantity: ``"A_last"`` or ``"A_avg"``.
         ours: our number, in per cent.
         comparable: whether ours was evaluated after every task, where that matters.
+        other: which settings are not those of the published method; then there is no difference.
     """
     numbers = [
         number
@@ -59,6 +62,8 @@ def beside(cell: Cell, quantity: str, ours: TableCell, *, comparable: bool) -> l
     )
     if ours.value is None or not comparable:
         return [theirs, TableCell("not comparable" if ours.value is not None else "–")]
+    if other:
+        return [theirs, TableCell("other settings", notes=(f"other settings: {other}",))]
     return [theirs, TableCell(value=ours.value - value)]
 
 

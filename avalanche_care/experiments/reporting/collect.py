@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from avalanche_care.benchmarks.protocol import Protocol
 from avalanche_care.experiments.directory import CONFIG, EVENTS, FAILED, RESULT, read_config
 from avalanche_care.experiments.reporting.variants import Settings, flatten, merge, variant_labels
 from avalanche_care.experiments.results import RunResult
+from avalanche_care.experiments.suite_list import PlannedRun, read_suite_lists
 
 __all__ = ["Cell", "RunEntry", "Setting", "cells", "collect_runs"]
 
-STATUSES = ("complete", "failed", "unfinished", "unreadable")  # of two runs, the first counts
-FACTS = ("train_images", "test_images", "transforms", "img_size")  # that change the task
+NOT_RUN = "not run"
+STATUSES = ("complete", "failed", "unfinished", "unreadable", NOT_RUN)  # the first counts
+FACTS = ("train_images", "test_images", "transforms", "img_size", "packed")  # that change the task
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class RunEntry:
 
     Attributes:
         path: its directory, or the result file if that was saved by hand.
-        status: ``"complete"``, ``"failed"``, ``"unfinished"`` or ``"unreadable"``.
+        status: ``"complete"``, ``"failed"``, ``"unfinished"``, ``"unreadable"``, or ``"not run"``
+            for a run of a suite that was never begun.
         identity: what was asked for, as in ``config.json``; empty if that cannot be told.
         result: of a complete run.
         error: why it failed or cannot be read, in a line.
@@ -106,6 +109,8 @@ class RunEntry:
 def collect_runs(paths: str | Path | Iterable[str | Path]) -> list[RunEntry]:
     """Find runs: directories of runs at any depth, and result files that were saved by hand.
 
+    Where a suite has noted its runs, those that were not begun are found too.
+
     Args:
         paths: directories and result files.
 
@@ -122,7 +127,40 @@ def collect_runs(paths: str | Path | Iterable[str | Path]) -> list[RunEntry]:
             raise FileNotFoundError(f"{path} does not exist; expected runs or a result file there")
         for entry in _entries(Path(path)):
             found.setdefault(entry.path.resolve(), entry)
-    return list(found.values())
+    return _with_planned(list(found.values()))
+
+
+def _with_planned(found: list[RunEntry]) -> list[RunEntry]:
+    """The runs, and those that the suites beside them are still to have.
+
+    What a suite asks for becomes a setting only when the data are loaded. So a run that was not
+    begun, or failed before that, takes the setting of another run of the same place.
+    """
+    roots = dict.fromkeys(e.path.parent for e in found if e.path.is_dir())
+    planned = {
+        (root / run.directory).resolve(): (root, run)
+        for root in roots
+        for run in read_suite_lists(root)
+    }
+    known: dict[tuple[Path, str], Mapping[str, Any]] = {}
+    for entry in found:
+        if entry.setting is not None and entry.path.resolve() in planned:
+            root, run = planned[entry.path.resolve()]
+            known.setdefault((root, run.place), entry.identity)
+
+    def identity(root: Path, run: PlannedRun) -> dict[str, Any]:
+        own = {name: getattr(run, name) for name in ("method", "seed", "eval_every", "config")}
+        return {**known.get((root, run.place), {}), **own}
+
+    entries = []
+    for entry in found:
+        place = planned.pop(entry.path.resolve(), None)
+        lacking = place is not None and entry.setting is None
+        entries.append(replace(entry, identity=identity(*place)) if place and lacking else entry)
+    return entries + [
+        RunEntry(root / run.directory, NOT_RUN, identity(root, run))
+        for root, run in planned.values()
+    ]
 
 
 def _entries(path: Path) -> Iterator[RunEntry]:
@@ -268,7 +306,7 @@ def cells(entries: Sequence[RunEntry]) -> list[Cell]:
             for evaluated in dict.fromkeys(run.evaluated for run in runs):
                 chosen, repeated = _one_per_seed([r for r in runs if r.evaluated == evaluated])
                 label = labels[method, config]
-                known = (*notes, *repeated, *_mixed_versions(chosen))
+                known = (*notes, *repeated, *_mixed_versions(chosen), *_continued(chosen))
                 made.append(
                     Cell(setting, method, label, dict(config), evaluated, tuple(chosen), known)
                 )
@@ -283,10 +321,11 @@ def _one_per_seed(runs: Sequence[RunEntry]) -> tuple[list[RunEntry], list[str]]:
     chosen = [
         min(by_seed[seed], key=lambda run: STATUSES.index(run.status)) for seed in sorted(by_seed)
     ]
+    times = {seed: sum(r.status != NOT_RUN for r in by_seed[seed]) for seed in sorted(by_seed)}
     notes = [
-        f"seed {seed} was run {len(same)} times; the newest complete run is shown"
-        for seed, same in sorted(by_seed.items())
-        if len(same) > 1
+        f"seed {seed} was run {count} times; the newest complete run is shown"
+        for seed, count in times.items()
+        if count > 1
     ]
     return chosen, notes
 
@@ -294,3 +333,11 @@ def _one_per_seed(runs: Sequence[RunEntry]) -> tuple[list[RunEntry], list[str]]:
 def _mixed_versions(runs: Sequence[RunEntry]) -> list[str]:
     found = {str(run.result.versions.get("avalanche_care")) for run in runs if run.result}
     return [f"runs of versions {', '.join(sorted(found))}"] if len(found) > 1 else []
+
+
+def _continued(runs: Sequence[RunEntry]) -> list[str]:
+    """A note on runs that went on with other versions or on other hardware."""
+    seeds = [str(r.identity.get("seed")) for r in runs if r.result and "machines" in r.result.extra]
+    if not seeds:
+        return []
+    return [f"with other versions or hardware in between: seed {', '.join(seeds)}"]

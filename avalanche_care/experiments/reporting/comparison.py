@@ -21,6 +21,7 @@ from avalanche_care.experiments.reporting.quantities import (
     Quantity,
     over_seeds,
     realm_quantities,
+    run_link,
     seed_label,
 )
 from avalanche_care.experiments.reporting.settings import describe, titles
@@ -28,10 +29,13 @@ from avalanche_care.experiments.reporting.significance import TEST, compare_with
 from avalanche_care.experiments.reporting.tables import Column, Run, Table, TableCell, mark_best
 from avalanche_care.experiments.reporting.variants import deviations
 
-__all__ = ["Comparison", "Defaults", "row_name", "runs_table"]
+__all__ = ["Comparison", "Defaults", "Presets", "row_name", "runs_table"]
 
 Defaults = Callable[[str], "Mapping[str, Any] | None"]
 """Method -> its default settings; None where they are not known."""
+
+Presets = Callable[[str], "Mapping[str, Mapping[str, Any]]"]
+"""Method -> the settings of its presets, by the names of benchmark and protocol."""
 
 SPREAD = "Mean ± sample standard deviation (n - 1 in the denominator) over n seeds."
 ACCURACY = (
@@ -49,24 +53,38 @@ class Comparison:
     Args:
         cells: of :func:`avalanche_care.experiments.reporting.collect.cells`.
         defaults: default settings of the methods.
+        presets: settings of the methods for some benchmarks; None: there are none.
     """
 
-    def __init__(self, cells: Sequence[Cell], defaults: Defaults) -> None:
+    def __init__(
+        self, cells: Sequence[Cell], defaults: Defaults, presets: Presets | None = None
+    ) -> None:
         by_setting: dict[Setting, list[Cell]] = {}
         for cell in cells:
             by_setting.setdefault(cell.setting, []).append(cell)
         self.cells = {setting: _sorted(found) for setting, found in by_setting.items()}
         self.titles = titles(list(by_setting))
         self.names = _file_names(list(by_setting))
-        self._defaults = {
-            method: defaults(method) for method in dict.fromkeys(cell.method for cell in cells)
-        }
+        methods = dict.fromkeys(cell.method for cell in cells)
+        self._defaults = {method: defaults(method) for method in methods}
+        self._presets = {method: presets(method) if presets else {} for method in methods}
 
     def changed(self, cell: Cell) -> str:
         """The deviations in force: settings that differ from the method's defaults."""
         defaults = self._defaults[cell.method]
         found = [] if defaults is None else deviations(cell.config, defaults)
         return ", ".join(found)
+
+    def other_settings(self, cell: Cell) -> str:
+        """Where settings are not those that stand for the published method in this setting.
+
+        Those are the method's preset for the benchmark and protocol, or else its defaults.
+        """
+        name = f"{cell.setting.benchmark}/{cell.setting.protocol}"
+        usual = self._presets[cell.method].get(name)
+        if usual is None:
+            return self.changed(cell)
+        return ", ".join(deviations(cell.config, usual))
 
     def overview(self) -> list[Table]:
         """Methods by settings; what was not run says so. Nothing for a single setting."""
@@ -117,7 +135,9 @@ class Comparison:
                 row.append(number)
                 comparable = not (quantity.every_step and cell.left_out)
                 if paired:
-                    row += beside.beside(cell, name, number, comparable=comparable)
+                    row += beside.beside(
+                        cell, name, number, comparable=comparable, other=self.other_settings(cell)
+                    )
         table = Table(
             self.names[setting],
             self.titles[setting],
@@ -162,6 +182,8 @@ class Comparison:
         notes = []
         if changed:
             notes.append(f"deviates from the defaults of version {__version__}: {changed}")
+        uses = dict.fromkeys(r.extra["exemplars"] for r in cell.results if "exemplars" in r.extra)
+        notes += [f"uses {what}" for what in uses]
         notes += cell.notes
         problems = [
             f"seed {run.identity.get('seed')}: {run.state}"
@@ -172,7 +194,7 @@ class Comparison:
         return [
             TableCell(cell.variant, notes=tuple(notes), hint=changed),
             TableCell(
-                runs=tuple(Run(seed_label(run), run.path) for run in cell.runs),
+                runs=tuple(Run(seed_label(run), run_link(run)) for run in cell.runs),
                 notes=tuple(problems),
                 listed=True,
             ),
@@ -186,8 +208,14 @@ class Comparison:
         if cell is None:
             return TableCell("not run")
         shown = over_seeds(cell, quantity, hint=self.changed(cell))
-        if n and len(cell.results) != len(cell.runs) and cell.results:
-            shown = replace(shown, notes=(*shown.notes, "not all seeds are complete"))
+        count = len(cell.results)
+        if n and count != len(cell.runs) and cell.results:
+            note = f"{count} of {len(cell.runs)} seeds; not all seeds are complete"
+            shown = replace(shown, notes=(*shown.notes, note))
+        most = max(len(other.results) for other in self.cells[setting])
+        if shown.value is not None and count < most:
+            note = f"{_seeds(count)}, where other rows have {most}; not ranked with them"
+            shown = replace(shown, ranked=False, notes=(*shown.notes, note))
         if shown.value is None or not quantity.every_step or self._alike(cell, setting):
             return shown
         left = f"{len(cell.evaluated)} of {len(setting.task_sizes)} tasks"
@@ -221,8 +249,15 @@ DEFINITIONS = (
 )
 REALMS = f"Accuracy on the test images of each realm after the last task. {SPREAD}"
 COSTS = (
-    "Wall-clock seconds; parameters that train in the last task, and all that has to be stored; "
-    f"highest memory of the device and of the process. {SPREAD}"
+    "Wall-clock seconds of training and of evaluation, without saving states; the most parameters "
+    "that train in any task, and all that has to be stored at the end; highest memory of the "
+    f"device and of the process during the run, data included. {SPREAD}"
+)
+
+
+RUNS = (
+    "Every run that was found, and those that a suite is still to have. A suite's run has a "
+    "setting once a run of the same benchmark and backbone has begun."
 )
 
 
@@ -234,7 +269,7 @@ def runs_table(entries: Sequence[RunEntry], setting_titles: Mapping[Setting, str
         hardware = result.hardware if result else {}
         rows.append(
             (
-                TableCell(entry.path.name, runs=(Run("run", entry.path),)),
+                TableCell(entry.path.name, runs=(Run("run", run_link(entry)),)),
                 TableCell(str(asked.get("method", "–"))),
                 TableCell(setting_titles[entry.setting] if entry.setting else "–"),
                 TableCell(str(asked.get("seed", "–"))),
@@ -246,7 +281,7 @@ def runs_table(entries: Sequence[RunEntry], setting_titles: Mapping[Setting, str
         )
     names = ("run", "method", "setting", "seed", "state", "device", "version", "created")
     columns = tuple(Column(name, number=False) for name in names)
-    return Table("runs", "All runs", columns, tuple(rows), "Every run that was found.")
+    return Table("runs", "All runs", columns, tuple(rows), RUNS)
 
 
 def _sorted(found: Sequence[Cell]) -> list[Cell]:
@@ -276,6 +311,10 @@ def _file_names(settings: Sequence[Setting]) -> dict[Setting, str]:
             name = f"{base}-{number}"
         names[setting] = name
     return names
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed" if count == 1 else f"{count} seeds"
 
 
 def _machines(results: Sequence[Any]) -> tuple[str, ...]:

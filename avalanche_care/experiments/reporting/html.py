@@ -188,10 +188,10 @@ def _linked(cell: TableCell, column: Column, text: str, start: Path) -> str:
         return ", ".join(_link(run, escape(run.label), start) for run in cell.runs)
     if cell.best:
         text = f"<strong>{text}</strong>"
+    if not any(run.path for run in cell.runs):
+        return text
     if len(cell.runs) == 1:
         return _link(cell.runs[0], text, start)
-    if not cell.runs:
-        return text
     runs = "".join(f"<li>{_link(r, _run_text(r, column), start)}</li>" for r in cell.runs)
     return f"<details><summary>{text}</summary><ul>{runs}</ul></details>"
 
@@ -202,7 +202,7 @@ def _run_text(run: Run, column: Column) -> str:
 
 
 def _link(run: Run, text: str, start: Path) -> str:
-    return f'<a href="{escape(href(run.path, start))}">{text}</a>'
+    return f'<a href="{escape(href(run.path, start))}">{text}</a>' if run.path else text
 
 
 def figure(title: str, caption: str, path: Path) -> str:

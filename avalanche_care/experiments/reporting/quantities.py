@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from avalanche_care import metrics
-from avalanche_care.experiments.reporting.collect import Cell, RunEntry
+from avalanche_care.experiments.reporting.collect import NOT_RUN, Cell, RunEntry
 from avalanche_care.experiments.reporting.tables import Column, Run, TableCell
 from avalanche_care.experiments.results import RunResult
 
@@ -114,10 +115,11 @@ def over_seeds(cell: Cell, quantity: Quantity, hint: str = "") -> TableCell:
     complete = [run for run in cell.runs if run.result is not None]
     known = [(run, quantity.of(run.result)) for run in complete if run.result is not None]
     values = [value for _, value in known if value is not None]
-    runs = tuple(Run(seed_label(run), run.path, value) for run, value in known)
+    runs = tuple(Run(seed_label(run), run_link(run), value) for run, value in known)
     if not complete:
         text = " and ".join(dict.fromkeys(run.status for run in cell.runs))
-        return TableCell(text, runs=tuple(Run(seed_label(r), r.path) for r in cell.runs), hint=hint)
+        runs = tuple(Run(seed_label(run), run_link(run)) for run in cell.runs)
+        return TableCell(text, runs=runs, hint=hint)
     if not values:
         return TableCell("not recorded", runs=runs, hint=hint)
     notes: tuple[str, ...] = ()
@@ -131,6 +133,11 @@ def over_seeds(cell: Cell, quantity: Quantity, hint: str = "") -> TableCell:
         notes=notes,
         hint=hint,
     )
+
+
+def run_link(run: RunEntry) -> Path | str:
+    """Where a run is; nowhere if it was never begun."""
+    return "" if run.status == NOT_RUN else run.path
 
 
 def seed_label(run: RunEntry) -> str:

@@ -66,7 +66,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def compare_with_best(
     quantity: str, values: Mapping[str, Sequence[float]], *, better: str = "high"
 ) -> str | None:
-    """Say which methods differ significantly from the best one.
+    """Say which methods differ significantly from the best one of those with the most seeds.
 
     Args:
         quantity: what the numbers are, for the text.
@@ -81,9 +81,15 @@ def compare_with_best(
     if len(values) < 2:
         return None
     sign = 1 if better == "high" else -1
-    best = max(values, key=lambda name: sign * float(np.mean(values[name])))
+    most = max(map(len, values.values()))
+    height = {name: sign * float(np.mean(numbers)) for name, numbers in values.items()}
+    best = max((name for name in values if len(values[name]) == most), key=height.__getitem__)
     others = [name for name in values if name != best]
-    tested = {name: welch_p(values[best], values[name]) for name in others}
+    # One with fewer seeds is not the best, so it is not tested where it is above it either.
+    fewer = {name for name in others if height[name] > height[best]}
+    tested = {
+        name: None if name in fewer else welch_p(values[best], values[name]) for name in others
+    }
     known = {name: p for name, p in tested.items() if p is not None}
     if not known:
         return None
@@ -100,10 +106,16 @@ def compare_with_best(
         for verdict, names in parts
         if names
     ]
-    untested = [name for name in others if name not in known]
-    told += [f"not tested (one seed, or no spread): {', '.join(untested)}"] if untested else []
+    untested = [f"{n} ({_reason(values[n], n in fewer)})" for n in others if n not in known]
+    told += [f"not tested: {', '.join(untested)}"] if untested else []
     seeds = f"{len(values[best])} {'seed' if len(values[best]) == 1 else 'seeds'}"
     return f"{quantity}: {best} ({seeds}) is best; {'; '.join(told)}"
+
+
+def _reason(numbers: Sequence[float], fewer: bool) -> str:
+    if len(numbers) < 2:
+        return "one seed"
+    return f"better, but of only {len(numbers)} seeds" if fewer else "no spread"
 
 
 def _p(p: float) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from avalanche_care.experiments.reporting.tables import (
     Column,
+    Run,
     Table,
     TableCell,
     footnotes,
@@ -32,17 +33,16 @@ def to_markdown(table: Table, start: Path) -> str:
     marks = footnotes(table)
 
     def shown(cell: TableCell, column: Column) -> str:
-        text, urls = _escape_markdown(cell.shown(column)), [href(r.path, start) for r in cell.runs]
+        text, runs = _escape_markdown(cell.shown(column)), cell.runs
         if cell.listed:
-            labels = (_escape_markdown(run.label) for run in cell.runs)
-            text = ", ".join(f"[{a}]({url})" for a, url in zip(labels, urls, strict=True))
+            text = ", ".join(_markdown_link(_escape_markdown(r.label), r, start) for r in runs)
         elif cell.best:
             text = f"**{text}**"
-        if len(urls) == 1 and text and not cell.listed:
-            text = f"[{text}]({urls[0]})"
+        if len(runs) == 1 and text and not cell.listed:
+            text = _markdown_link(text, runs[0], start)
         elif not cell.listed:
-            labels = (f"<sup>{_escape_markdown(run.label)}</sup>" for run in cell.runs)
-            text = " ".join([text, *(f"[{a}]({u})" for a, u in zip(labels, urls, strict=True))])
+            labels = [(f"<sup>{_escape_markdown(run.label)}</sup>", run) for run in runs]
+            text = " ".join([text, *(_markdown_link(label, run, start) for label, run in labels)])
         noted = ", ".join(marks[note] for note in cell.notes)
         return f"{text} <sup>{noted}</sup>" if noted else text
 
@@ -57,6 +57,10 @@ def to_markdown(table: Table, start: Path) -> str:
     lines += [f"- <sup>{mark}</sup> {_escape_markdown(note)}" for note, mark in marks.items()]
     lines += [f"- {_escape_markdown(note)}" for note in table.notes]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_link(text: str, run: Run, start: Path) -> str:
+    return f"[{text}]({href(run.path, start)})" if run.path else text
 
 
 def _escape_markdown(text: str) -> str:
@@ -87,6 +91,7 @@ def to_csv(table: Table, start: Path) -> str:
             os.path.relpath(run.path, start) if isinstance(run.path, Path) else run.path
             for cell in row
             for run in cell.runs
+            if run.path
         )
         notes = dict.fromkeys(note for cell in row for note in cell.notes)
         writer.writerow([*texts, "; ".join(paths), "; ".join(notes)])
@@ -119,7 +124,7 @@ def to_latex(table: Table, start: Path) -> str:
     lines.append(_latex_row([_escape_latex(column.name) for column in table.columns]))
     lines.append(r"\midrule")
     for row in table.rows:
-        paths = dict.fromkeys(href(run.path, start) for cell in row for run in cell.runs)
+        paths = dict.fromkeys(href(r.path, start) for cell in row for r in cell.runs if r.path)
         line = _latex_row([shown(c, k) for c, k in zip(row, table.columns, strict=True)])
         lines.append(line + "".join(f" % {path}" for path in paths))
     lines += [r"\bottomrule", r"\end{tabular}"]

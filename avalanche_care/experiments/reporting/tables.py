@@ -39,7 +39,7 @@ class Run:
 
     Attributes:
         label: what to call it, such as its seed.
-        path: its directory or file, or a web address.
+        path: its directory or file, or a web address; empty: there is nothing to link to.
         value: its own number, where there is one.
     """
 

@@ -61,7 +61,14 @@ def test_the_note() -> None:
     assert low.startswith("forgetting: l2p (3 seeds) is best")
     more = compare_with_best("A_last", {**values, "simplecil": [60.0]})
     assert more is not None
-    assert more.endswith("not tested (one seed, or no spread): simplecil")
+    assert more.endswith("not tested: simplecil (one seed)")
+    flat = compare_with_best("A_last", {"care": [80.0] * 3, "mos": [1.0] * 3, "l2p": [3.0, 4, 5]})
+    assert flat is not None
+    assert flat.endswith("not tested: mos (no spread)")
+    few = compare_with_best("A_last", {**values, "simplecil": [90.0, 91.0]})
+    assert few is not None
+    assert few.startswith("A_last: care (3 seeds) is best")
+    assert few.endswith("not tested: simplecil (better, but of only 2 seeds)")
 
 
 def test_no_note_where_nothing_can_be_tested() -> None:
