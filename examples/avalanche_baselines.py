@@ -22,7 +22,7 @@ from avalanche_care.nn import FrozenViT
 
 METHODS = {
     "Naive": (Naive, {}),
-    "LwF": (LwF, {"alpha": 3.0, "temperature": 2.0}),
+    "LwF": (LwF, {"alpha": 1.0, "temperature": 2.0}),
     "EWC": (EWC, {"ewc_lambda": 10_000.0, "mode": "online", "decay_factor": 1.0}),
     "Replay": (Replay, {"mem_size": 100}),
     "StreamingLDA": (StreamingLDA, {}),

@@ -12,16 +12,14 @@ from avalanche.benchmarks.utils.data_loader import SingleDatasetDataLoader
 from avalanche.core import BasePlugin
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.plugins.evaluation import default_evaluator
-from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.nn import functional as F
 
 from avalanche_care.losses import NonFiniteLossError
 from avalanche_care.nn.classifier import FrozenClassifier
-from avalanche_care.nn.model_state import load_model_state, model_state
 from avalanche_care.plugins.silent import silent_evaluator
 from avalanche_care.strategies.phases import Phase, TrainingPhase
-from avalanche_care.strategies.random_state import random_state, set_random_state
+from avalanche_care.strategies.run_state import ResumableTemplate
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +28,8 @@ LOADER_OPTIONS = ("num_workers", "pin_memory")
 
 UNSEEN = -100  # stands for the labels that a loss leaves out
 
-COUNTERS = (
-    "train_iterations",
-    "train_exp_counter",
-    "train_exp_epochs",
-    "train_exp_iterations",
-    "train_epoch_iterations",
-    "total_iterations",
-)
-"""What Avalanche's clock counts."""
 
-
-class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
+class PTMStrategy(ResumableTemplate):
     """Base of the methods on a frozen, pre-trained backbone.
 
     A method declares its :meth:`phases` for an experience and its optimizer; this class runs them.
@@ -73,8 +61,6 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
 
     model: FrozenClassifier
     phase: Phase | None = None
-    phases_done: int = 0
-    """How many phases of the current experience are complete; 0 between experiences."""
 
     def __init__(
         self,
@@ -118,7 +104,6 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         self._loader_kwargs: dict[str, Any] = {}
         self._in_train = False
         self._stop_training = False
-        self._resumed: dict[str, Any] | None = None
 
     # What a method declares
 
@@ -307,55 +292,6 @@ class PTMStrategy(SupervisedTemplate[Any, Any, Any]):
         for batch in loader:
             x, y = (part.to(self.device, non_blocking=True) for part in batch[:2])
             yield x, y
-
-    # Run state
-
-    def method_state(self) -> dict[str, Any]:
-        """Return what the method keeps outside its model, as tensors and plain values."""
-        return {}
-
-    def load_method_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`method_state` returned."""
-
-    def run_state(self) -> dict[str, Any]:
-        """Return everything that training goes on from, as tensors and plain values.
-
-        It can be taken between experiences, and in ``phase_complete``. The frozen backbone is not
-        part of it, nor is the optimizer: every phase makes its own. Tensors are not copied.
-        """
-        return {
-            "model": model_state(self.model),
-            "method": self.method_state(),
-            "phases_done": self.phases_done,
-            "clock": {name: getattr(self.clock, name) for name in COUNTERS},
-            "random": random_state(),
-        }
-
-    def load_run_state(self, state: dict[str, Any]) -> None:
-        """Go on where another strategy of the same method and configuration was.
-
-        Its next :meth:`train` must get the experience that comes next, or the one that was broken
-        off: of that, the complete phases are not run again.
-
-        Args:
-            state: what :meth:`run_state` returned.
-
-        Raises:
-            ValueError: if the state is of another model.
-        """
-        load_model_state(self.model, state["model"])
-        self.model.to(self.device)
-        self.load_method_state(state["method"])
-        self.phases_done = state["phases_done"]
-        self._restore_moment(state)
-        if self.phases_done:
-            self._resumed = state
-
-    def _restore_moment(self, state: dict[str, Any]) -> None:
-        """Restore the counters and the random numbers."""
-        for name in COUNTERS:
-            setattr(self.clock, name, state["clock"][name])
-        set_random_state(state["random"])
 
     # Evaluation
 

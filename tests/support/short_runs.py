@@ -55,9 +55,3 @@ def comparable(result: RunResult) -> dict[str, Any]:
             place = place[parent]
         del place[last]
     return values
-
-
-def run_in_a_process(method: str, directory: Path) -> None:
-    """A short run that saves as often as it can; for a process of its own."""
-    torch.set_num_threads(1)
-    short_run(method, directory, save_every_phase=True)

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from runs import made_up
 
+from avalanche_care.experiments.report import write_report
 from avalanche_care.experiments.reporting import html
 from avalanche_care.experiments.reporting.tables import Column, Run, Table, TableCell, mark_best
 
@@ -134,6 +136,24 @@ def test_the_page_in_a_browser(tmp_path: Path, browse: Browse) -> None:
     assert (pixels == (0, 90, 200)).all(1).sum() > 0.9 * 40 * 20  # the figure; corners are round
     ink = (pixels != pixels[0]).any(1).mean()
     assert 0.01 < ink < 0.5  # text on an empty ground
+
+
+@in_browser
+def test_a_report_of_runs_in_a_browser(tmp_path: Path, browse: Browse) -> None:
+    for method in ("care", "simplecil"):
+        for seed in (1, 2):
+            made_up(method, seed).save(tmp_path / "runs" / f"{method}{seed}.json")
+    page = write_report([tmp_path / "runs"], tmp_path / "report")
+    shot = tmp_path / "shot.png"
+    _, errors = browse(page, "--window-size=1000,1600", f"--screenshot={shot}")
+    assert errors == []
+    with Image.open(shot) as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    assert 0.01 < (pixels != pixels[0]).any(1).mean() < 0.7
+    text, errors = browse(page, "--dump-dom")
+    assert errors == []
+    assert "simplecil" in text
+    assert "data:image" in text or "<svg" in text  # the figures are in the page
 
 
 @in_browser
