@@ -11,7 +11,6 @@ from avalanche_care.nn.dualprompt import DualPromptModel
 from avalanche_care.nn.ease import EASEModel
 from avalanche_care.nn.ensemble_config import EnsembleConfig
 from avalanche_care.nn.fetril import FeTrILModel
-from avalanche_care.nn.fsa import FSAModel
 from avalanche_care.nn.heads import CosineHead, GrowingHead, LinearHead
 from avalanche_care.nn.l2p import L2PModel
 from avalanche_care.nn.linear import LinearClassifier
@@ -33,7 +32,6 @@ __all__ = [
     "DualPromptModel",
     "EASEModel",
     "EnsembleConfig",
-    "FSAModel",
     "FeTrILModel",
     "FrozenClassifier",
     "FrozenViT",

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avalanche_care.nn.fsa import FSAModel
+from avalanche_care.nn.linear import LinearClassifier
 
 BLOCK = 1 << 24
 """Scores that are held at once while the classifier is fitted."""
 
 
-class FeTrILModel(FSAModel):
+class FeTrILModel(LinearClassifier):
     """A linear classifier with bias on features of length 1."""
 
     def features(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""FSA: linear discriminants on the features of a network that was adapted once.
+"""The temporary head of FSA, which adapts the network on the first task; see ``LinearClassifier``.
 
 Panos, Kobe, Reino, Aljundi and Turner, "First Session Adaptation: A Strong Replay-Free Baseline for
 Class-Incremental Learning", ICCV 2023, arXiv 2303.13199.
@@ -6,39 +6,8 @@ Class-Incremental Learning", ICCV 2023, arXiv 2303.13199.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from avalanche_care.nn.heads import LinearHead
-from avalanche_care.nn.tuned import TunedClassifier
-from avalanche_care.nn.vit import FrozenViT
-
-
-class FSAModel(TunedClassifier):
-    """A linear classifier with bias on adapted features.
-
-    Args:
-        backbone: the frozen ViT.
-        kind: how it is adapted, a key of :data:`avalanche_care.nn.petl.KINDS`.
-        options: of that kind, plain values.
-    """
-
-    head: LinearHead
-
-    def __init__(self, backbone: FrozenViT, kind: str = "none", **options: Any) -> None:
-        super().__init__(backbone, LinearHead(backbone.embed_dim), kind, options)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Return the adapted features, (B, D), of images (B, C, H, W)."""
-        return self.adapted_features(x)
-
-    @classmethod
-    def from_arguments(cls, backbone: FrozenViT, arguments: Mapping[str, Any]) -> FSAModel:
-        """Make a model that has learned nothing; see :meth:`FrozenClassifier.from_arguments`."""
-        return cls(backbone, arguments["kind"], **arguments["options"])
 
 
 class SessionHead(nn.Module):

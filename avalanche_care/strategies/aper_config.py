@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from avalanche_care.strategies.aper_presets import PRESETS
+from avalanche_care.strategies.checked import CheckedConfig
 from avalanche_care.strategies.presets import choose_preset
 
 _Config = TypeVar("_Config", bound="APERConfig")
 
 
 @dataclass(frozen=True)
-class APERConfig:
+class APERConfig(CheckedConfig):
     """How the network is adapted on the first task; the fields that all variants share.
 
     The defaults are what the released code's CIFAR-100 configuration has, or its log where they
@@ -39,11 +40,6 @@ class APERConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     head_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        problems = self._problems()
-        if problems:
-            raise ValueError(f"{type(self).__name__}: " + "; ".join(problems))
 
     def _problems(self) -> list[str]:
         """Say what is wrong with the values."""

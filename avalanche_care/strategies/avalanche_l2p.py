@@ -18,15 +18,19 @@ classes and labels out of place as they come. ``docs/ledger.rst`` has what diffe
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
-from avalanche.models import vit as avalanche_models
-from avalanche.models.timm_vit import ViTWithPrompt, checkpoint_filter_fn
 from avalanche.training.supervised import LearningToPrompt
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from avalanche_care.nn.vit import FrozenViT
+
+with warnings.catch_warnings():  # Avalanche asks for timm's modules by their old names
+    warnings.simplefilter("ignore", FutureWarning)
+    from avalanche.models import vit as avalanche_models
+    from avalanche.models.timm_vit import ViTWithPrompt, checkpoint_filter_fn
 
 __all__ = ["learning_to_prompt"]
 

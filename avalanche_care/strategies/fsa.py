@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from avalanche_care.nn.discriminant import COVARIANCES, linear_discriminants
-from avalanche_care.nn.fsa import FSAModel, SessionHead
+from avalanche_care.nn.fsa import SessionHead
+from avalanche_care.nn.linear import LinearClassifier
 from avalanche_care.nn.moments import RunningMoments
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
+from avalanche_care.strategies.checked import CheckedConfig, positive
 from avalanche_care.strategies.collecting import experience_features
 from avalanche_care.strategies.first_session import FirstSessionStrategy
 from avalanche_care.strategies.phases import Computation, TrainingPhase
 from avalanche_care.strategies.presets import choose_preset
 from avalanche_care.strategies.registry import register
-from avalanche_care.strategies.tuning_config import positive
 
 FILM = {"operations": ["norm1", "norm2", "norm"], "std": 0.0}
 TUNING: dict[str, tuple[str, dict[str, Any]]] = {
@@ -39,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class FSAConfig:
+class FSAConfig(CheckedConfig):
     """How FSA adapts the network on the first task, and its discriminants.
 
     The defaults are those of the released code, whose body is an EfficientNet-B0 at 0.5/0.5
@@ -72,7 +73,7 @@ class FSAConfig:
     ridge: float = 1.0
     covariance: str = "total"
 
-    def __post_init__(self) -> None:
+    def _problems(self) -> list[str]:
         problems = positive(
             self, ("epochs", "lr", "batch_size", "decay", "ridge"), ("epochs", "batch_size")
         )
@@ -84,8 +85,7 @@ class FSAConfig:
             problems.append(f"dropout must be in [0, 1), got {self.dropout}")
         if any(epoch < 1 for epoch in self.milestones):
             problems.append(f"milestones must be epochs from 1, got {self.milestones}")
-        if problems:
-            raise ValueError("FSAConfig: " + "; ".join(problems))
+        return problems
 
     @staticmethod
     def presets() -> dict[str, dict[str, Any]]:
@@ -144,7 +144,7 @@ class FSAStrategy(FirstSessionStrategy):
         moments: the sums.
     """
 
-    model: FSAModel
+    model: LinearClassifier
     config: FSAConfig
 
     def __init__(
@@ -153,7 +153,7 @@ class FSAStrategy(FirstSessionStrategy):
         config = config or FSAConfig()
         kind, options = TUNING[config.tuning]
         super().__init__(
-            model=FSAModel(model, kind, **options),
+            model=LinearClassifier(model, kind, **options),
             config=config,
             own_plugins=[ExpansionPlugin()],
             **base_kwargs,

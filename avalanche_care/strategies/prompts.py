@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from avalanche_care.nn.prompts import PromptedClassifier
 from avalanche_care.plugins.expansion import ExpansionPlugin
+from avalanche_care.strategies.checked import CheckedConfig
 from avalanche_care.strategies.phases import Phase, TrainingPhase
 from avalanche_care.strategies.presets import choose_preset
 from avalanche_care.strategies.template import PTMStrategy
@@ -28,7 +29,7 @@ by class, or evaluated task by task, then tells the method which task an image i
 
 
 @dataclass(frozen=True)
-class PromptConfig:
+class PromptConfig(CheckedConfig):
     """How prompts are trained; the fields that all prompt methods share.
 
     Attributes:
@@ -45,11 +46,6 @@ class PromptConfig:
     lr: float
     batch_size: int
     clip_norm: float | None
-
-    def __post_init__(self) -> None:
-        problems = list(self._problems())
-        if problems:
-            raise ValueError(f"{type(self).__name__}: " + "; ".join(problems))
 
     def _problems(self) -> Iterator[str]:
         """Say what is wrong with the values."""

@@ -17,10 +17,10 @@ from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
 from avalanche_care.nn.vit import FrozenViT
+from avalanche_care.strategies.checked import positive
 from avalanche_care.strategies.earlier import whole_stream
 from avalanche_care.strategies.registry import register
 from avalanche_care.strategies.sequential import SequentialConfig, SequentialStrategy
-from avalanche_care.strategies.tuning_config import positive
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from avalanche_care.nn.linear import LinearClassifier
 from avalanche_care.nn.petl import KINDS
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
+from avalanche_care.strategies.checked import CheckedConfig, positive
 from avalanche_care.strategies.phases import Phase, TrainingPhase
 from avalanche_care.strategies.template import PTMStrategy
-from avalanche_care.strategies.tuning_config import positive, tuning_options
+from avalanche_care.strategies.tuning_config import tuning_options
 
 
 @dataclass(frozen=True)
-class SequentialConfig:
+class SequentialConfig(CheckedConfig):
     """How a linear head and the network are trained on an experience.
 
     Attributes:
@@ -50,11 +51,6 @@ class SequentialConfig:
     batch_size: int = 16
     momentum: float = 0.9
     weight_decay: float = 5e-4
-
-    def __post_init__(self) -> None:
-        problems = self._problems()
-        if problems:
-            raise ValueError(f"{type(self).__name__}: " + "; ".join(problems))
 
     def _problems(self) -> list[str]:
         """Say what is wrong with the values."""

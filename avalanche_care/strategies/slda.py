@@ -21,15 +21,15 @@ from avalanche_care.nn.heads import LinearHead
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
 from avalanche_care.plugins.silent import silent_evaluator
+from avalanche_care.strategies.checked import CheckedConfig, positive
 from avalanche_care.strategies.collecting import experience_features
 from avalanche_care.strategies.phases import Computation, Phase
 from avalanche_care.strategies.registry import register
 from avalanche_care.strategies.template import PTMStrategy
-from avalanche_care.strategies.tuning_config import positive
 
 
 @dataclass(frozen=True)
-class SLDAConfig:
+class SLDAConfig(CheckedConfig):
     """How the covariance is estimated.
 
     Attributes:
@@ -47,14 +47,13 @@ class SLDAConfig:
     streaming: bool = True
     batch_size: int = 64
 
-    def __post_init__(self) -> None:
+    def _problems(self) -> list[str]:
         problems = positive(self, ("batch_size",), ("batch_size",))
         if not 0 <= self.shrinkage <= 1:
             problems.append(f"shrinkage must be in [0, 1], got {self.shrinkage}")
         if not (self.base or self.streaming):
             problems.append("without streaming, base must be on: there would be no covariance")
-        if problems:
-            raise ValueError("SLDAConfig: " + "; ".join(problems))
+        return problems
 
 
 @register("slda", config=SLDAConfig, paper="Hayes & Kanan, CVPRW 2020", trains="nothing")

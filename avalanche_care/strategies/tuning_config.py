@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from avalanche_care.nn.petl import KINDS
+from avalanche_care.strategies.checked import CheckedConfig, positive
 
 
 @dataclass(frozen=True)
-class TuningConfig:
+class TuningConfig(CheckedConfig):
     """How the network is adapted on the first task.
 
     Attributes:
@@ -35,11 +36,6 @@ class TuningConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     head_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        problems = self._problems()
-        if problems:
-            raise ValueError(f"{type(self).__name__}: " + "; ".join(problems))
 
     def _problems(self) -> list[str]:
         """Say what is wrong with the values."""
@@ -68,15 +64,3 @@ def tuning_options(config: Any) -> dict[str, Any]:
     names = {"adapter": "bottleneck", "vpt-shallow": "tokens", "vpt-deep": "tokens"}
     chosen = names.get(config.tuning)
     return {} if chosen is None else {chosen: getattr(config, chosen)}
-
-
-def positive(config: Any, names: tuple[str, ...], integers: tuple[str, ...] = ()) -> list[str]:
-    """Say which fields of a configuration are not positive, or not the integers they should be."""
-    problems = []
-    for name in names:
-        value = getattr(config, name)
-        if name in integers and not isinstance(value, int):
-            problems.append(f"{name} must be an integer, got {value!r}")
-        elif not 0 < value < math.inf:
-            problems.append(f"{name} must be positive, got {value}")
-    return problems

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
-from avalanche.models import vit as avalanche_models
 from avalanche.training.supervised import LearningToPrompt
 from timm.models.vision_transformer import VisionTransformer
 from tiny import Predictions, tiny_vit
@@ -18,7 +17,7 @@ from avalanche_care.nn import FrozenViT, L2PModel
 from avalanche_care.nn.weights import state_sha256
 from avalanche_care.plugins import silent_evaluator
 from avalanche_care.strategies import L2PConfig, L2PStrategy, learning_to_prompt
-from avalanche_care.strategies.avalanche_l2p import NAME
+from avalanche_care.strategies.avalanche_l2p import NAME, avalanche_models
 
 LEARNED = {"prompt.prompt", "prompt.prompt_key", "head.weight", "head.bias"}
 

@@ -10,7 +10,8 @@ import torch
 from tiny import snapshot, tiny_benchmark, tiny_images, tiny_vit, with_targets
 
 from avalanche_care.benchmarks import CILBenchmark, Protocol
-from avalanche_care.nn.fsa import FSAModel, SessionHead
+from avalanche_care.nn.fsa import SessionHead
+from avalanche_care.nn.linear import LinearClassifier
 from avalanche_care.nn.weights import state_sha256
 from avalanche_care.strategies.fsa import PRESETS, FSAConfig, FSAStrategy, StepPhase
 
@@ -159,7 +160,7 @@ def test_going_on_from_a_state(benchmark: CILBenchmark) -> None:
 def test_a_model_from_its_arguments(tuning: str, benchmark: CILBenchmark) -> None:
     strategy = fsa(tuning=tuning)
     strategy.train(benchmark.train_stream)
-    copy = FSAModel.from_arguments(tiny_vit(), strategy.model.arguments())
+    copy = LinearClassifier.from_arguments(tiny_vit(), strategy.model.arguments())
     copy.load_state_dict(strategy.model.state_dict())
     x = torch.randn(3, 3, 16, 16)
     assert torch.equal(copy.eval()(x), strategy.model.eval()(x))

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from avalanche_care.benchmarks.catalogue import DatasetCard
+from avalanche_care.benchmarks.checking.images import verify_images
 from avalanche_care.benchmarks.checking.report import VerifyReport
-from avalanche_care.benchmarks.checking.verify import verify_images
 
 __all__ = ["verify_torchvision"]
 

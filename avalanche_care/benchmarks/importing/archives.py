@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from avalanche_care.benchmarks.importing._extract import extract
 from avalanche_care.benchmarks.importing._joined import open_joined
 from avalanche_care.benchmarks.importing._members import UnsafeArchiveError
 from avalanche_care.benchmarks.importing.contents import READABLE, kind_of, kind_of_file
 
-__all__ = ["Archive", "UnsafeArchiveError", "extract", "find_archives", "parts_beside", "stem_of"]
+__all__ = ["Archive", "UnsafeArchiveError", "find_archives", "parts_beside", "stem_of"]
 
 KNOWN = (*READABLE, "rar", "7z", "zstd")
 _PACKED = r"\.(?:tar|tgz|tbz2?|txz|zip|gz|bz2|xz|parquet)"

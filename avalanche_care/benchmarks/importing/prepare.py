@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from avalanche_care.benchmarks.dataset_record import DatasetRecord
-from avalanche_care.benchmarks.importing._extract import ignores_case
 from avalanche_care.benchmarks.importing._placement import Placement, places, transfer
 from avalanche_care.benchmarks.importing.archives import parts_beside
 from avalanche_care.benchmarks.importing.arrangement import Arrangement, arrange
 from avalanche_care.benchmarks.importing.contents import FoundFile, listing, visible_files
+from avalanche_care.benchmarks.importing.extract import ignores_case
 from avalanche_care.benchmarks.importing.staging import PLAN_FILE, is_there, staged
 from avalanche_care.benchmarks.importing.unpacking import Listed, unpack
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avalanche_care.benchmarks.importing._joined import open_joined
 from avalanche_care.benchmarks.importing._members import reading
-from avalanche_care.benchmarks.importing.archives import Archive, extract, find_archives, stem_of
+from avalanche_care.benchmarks.importing.archives import Archive, find_archives, stem_of
 from avalanche_care.benchmarks.importing.arrangement import is_shard
 from avalanche_care.benchmarks.importing.contents import (
     IMAGE_SUFFIXES,
@@ -18,6 +18,7 @@ from avalanche_care.benchmarks.importing.contents import (
     kind_of_file,
     visible_files,
 )
+from avalanche_care.benchmarks.importing.extract import extract
 from avalanche_care.benchmarks.importing.parquet import export_parquet, need_pyarrow
 from avalanche_care.benchmarks.importing.staging import require_space
 

@@ -38,7 +38,7 @@ def test_what_only_some_have(tmp_path: Path) -> None:
     assert 'OmniBenchmark1K(protocol="B0-Inc10") ' in page
     assert "under the transforms of pilot in the sorted order" in dataset_info("vtab")
     assert "realms" not in dataset_info("vtab")
-    families = "care, pilot, l2p, coda, ranpac, slca, normalized"
+    families = "care, pilot, l2p, coda, ranpac, slca, normalized, plain"
     assert f"transforms    {families}\n" in dataset_info("vtab")
     assert "transforms    its own\n" in dataset_info("omniglot")
 

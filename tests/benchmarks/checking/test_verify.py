@@ -12,10 +12,11 @@ import pytest
 from pictures import make_pictures
 
 from avalanche_care.benchmarks.catalogue import CARDS
-from avalanche_care.benchmarks.checking import verify
+from avalanche_care.benchmarks.checking import images
+from avalanche_care.benchmarks.checking.images import verify_images
 from avalanche_care.benchmarks.checking.manifest import MANIFEST_FILE, Manifest
 from avalanche_care.benchmarks.checking.report import KINDS, SHOWN
-from avalanche_care.benchmarks.checking.verify import verify_dataset, verify_images
+from avalanche_care.benchmarks.checking.verify import verify_dataset
 from avalanche_care.benchmarks.dataset_record import DatasetRecord
 
 CARD = dataclasses.replace(CARDS["cub"], classes=3, train_images=9, test_images=6, counts="us")
@@ -34,13 +35,13 @@ def folder(tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the images that are opened."""
     paths: list[str] = []
-    plain = verify._unreadable
+    plain = images._unreadable
 
     def noting(path: str, deep: bool) -> str:
         paths.append(path)
         return plain(path, deep)
 
-    monkeypatch.setattr(verify, "_unreadable", noting)
+    monkeypatch.setattr(images, "_unreadable", noting)
     return paths
 
 
@@ -237,7 +238,7 @@ def test_test_images_that_were_trained_on(folder: Path) -> None:
 def test_a_folder_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-        patch.setattr(verify, "sha256_of", lambda _: pytest.fail("read for nothing"))
+        patch.setattr(images, "sha256_of", lambda _: pytest.fail("read for nothing"))
         report = verify_dataset(folder)
     assert report.ok
     assert report.notes == (f"no manifest: {folder} cannot be written",)
@@ -299,7 +300,7 @@ def test_a_bar(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_problem_has_a_known_kind(folder: Path) -> None:
     """What is not in the table would not be reported."""
-    sources = [Path(verify.__file__), *Path(verify.__file__).parent.glob("_*.py")]
+    sources = Path(images.__file__).parent.glob("*.py")
     text = "".join(path.read_text(encoding="utf-8") for path in sources)
     used = {part.split('"')[0] for part in text.split('problems["')[1:]}
     assert used

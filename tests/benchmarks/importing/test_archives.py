@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from layouts import Files, read_tree, split_bytes, tar_bytes, write_tree, zip_bytes
 
-from avalanche_care.benchmarks.importing import _extract, staging
+from avalanche_care.benchmarks.importing import extract as extracting
+from avalanche_care.benchmarks.importing import staging
 from avalanche_care.benchmarks.importing.archives import (
     Archive,
     UnsafeArchiveError,
-    extract,
     find_archives,
 )
+from avalanche_care.benchmarks.importing.extract import extract
 
 FILES = {"a/0.jpg": b"zero" * 300, "a/1.jpg": b"", "b/c/2.txt": os.urandom(5000)}
 
@@ -65,7 +66,7 @@ def test_the_content_decides(tmp_path: Path, kind: str, name: str) -> None:
         b"",
         b"text",
         bytes(2000),  # a tar that is empty
-        gzip.compress(b"text" * 500),
+        gzip.compress(b"text" * 500, mtime=0),  # the time would be part of the test's name
         b"\x1f\x8b broken",
         b"BZh broken",
         b"\xff\xd8\xff" + bytes(600),
@@ -332,7 +333,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
         used = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
         return usage(size, used, size - used)
 
-    monkeypatch.setattr(_extract, "SPARE", 0)
+    monkeypatch.setattr(extracting, "SPARE", 0)
     monkeypatch.setattr(staging.shutil, "disk_usage", left)
     return size
 
@@ -402,24 +403,24 @@ def test_a_disk_that_ignores_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     archive = stored(tmp_path, zip_bytes({"Crane/0.jpg": b"1", "crane/1.jpg": b"2"}))
     extract(archive, tmp_path / "both")
     assert len(read_tree(tmp_path / "both")) == 2
-    monkeypatch.setattr(_extract, "ignores_case", lambda folder: True)
+    monkeypatch.setattr(extracting, "ignores_case", lambda folder: True)
     with pytest.raises(UnsafeArchiveError, match="differs from Crane only in case"):
         extract(archive, tmp_path / "out")
 
 
 def test_a_stopped_extraction_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = stored(tmp_path, KINDS["zip"])
-    copy = _extract._Writer._copy
+    copy = extracting._Writer._copy
 
     def broken(self: object, member: object, out: io.BytesIO) -> None:
         out.write(b"half of")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_extract._Writer, "_copy", broken)
+    monkeypatch.setattr(extracting._Writer, "_copy", broken)
     with pytest.raises(KeyboardInterrupt):
         extract(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(_extract._Writer, "_copy", copy)
+    monkeypatch.setattr(extracting._Writer, "_copy", copy)
     extract(archive, tmp_path / "out")
     assert read_tree(tmp_path / "out") == FILES
     with pytest.raises(FileExistsError, match="is there already"):

@@ -30,7 +30,8 @@ from layouts import (
 )
 
 from avalanche_care.benchmarks.dataset_record import RECORD_FILE, DatasetRecord
-from avalanche_care.benchmarks.importing import _extract, _placement, prepare, staging
+from avalanche_care.benchmarks.importing import _placement, prepare, staging
+from avalanche_care.benchmarks.importing import extract as extracting
 from avalanche_care.benchmarks.importing.archives import UnsafeArchiveError
 from avalanche_care.benchmarks.importing.prepare import prepare_dataset
 
@@ -402,7 +403,7 @@ STOPS = {
     "rename": (os, ("rename", "replace", "link", "unlink")),
     "mkdir": (Path, ("mkdir",)),
     "rmtree": (shutil, ("rmtree",)),
-    "copy": (_extract._Writer, ("_copy",)),
+    "copy": (extracting._Writer, ("_copy",)),
 }
 
 
@@ -479,7 +480,7 @@ def test_finished_archives_are_not_extracted_again(
 ) -> None:
     source = write_tree(tmp_path / "source", FORMS["a tar per class"])
     opened: list[str] = []
-    members = _extract.members
+    members = extracting.members
 
     def counting(file: Any, kind: str, what: Any) -> Any:
         opened.append(Path(str(what)).relative_to(source).as_posix())
@@ -487,7 +488,7 @@ def test_finished_archives_are_not_extracted_again(
             raise KeyboardInterrupt
         return members(file, kind, what)
 
-    monkeypatch.setattr(_extract, "members", counting)
+    monkeypatch.setattr(extracting, "members", counting)
     with pytest.raises(KeyboardInterrupt):
         prepare_dataset(source, tmp_path / "mini", name="mini")
     first, opened[:] = opened[:3], []

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from tqdm import tqdm
 
@@ -17,11 +17,9 @@ from avalanche_care.benchmarks.importing._members import (
     members,
     reading,
 )
+from avalanche_care.benchmarks.importing.archives import Archive
 from avalanche_care.benchmarks.importing.contents import READABLE, is_ignored
 from avalanche_care.benchmarks.importing.staging import SPARE, empty, require_space, staged
-
-if TYPE_CHECKING:
-    from avalanche_care.benchmarks.importing.archives import Archive
 
 _DEEPEST = 50  # folders inside each other
 _CHUNK = 1 << 20
