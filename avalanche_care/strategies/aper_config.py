@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from avalanche_care.strategies.aper_presets import PRESETS
 from avalanche_care.strategies.checked import CheckedConfig
-from avalanche_care.strategies.presets import choose_preset
-
-_Config = TypeVar("_Config", bound="APERConfig")
+from avalanche_care.strategies.presets import HasPresets
 
 
 @dataclass(frozen=True)
-class APERConfig(CheckedConfig):
+class APERConfig(HasPresets, CheckedConfig):
     """How the network is adapted on the first task; the fields that all variants share.
 
     The defaults are what the released code's CIFAR-100 configuration has, or its log where they
@@ -69,20 +67,6 @@ class APERConfig(CheckedConfig):
         """Return the settings that differ from the defaults, by preset."""
         return PRESETS[cls.kind]
 
-    @classmethod
-    def preset(cls: type[_Config], name: str, **changes: Any) -> _Config:
-        """Return the released settings for a data set and protocol.
-
-        Args:
-            name: such as ``"imagenet-r/B0-Inc5"``; :meth:`presets` has all of them.
-            changes: fields to set differently.
-
-        Raises:
-            ValueError: if there is no such preset.
-        """
-        chosen = choose_preset(cls.presets(), name, method=f"APER ({cls.kind})")
-        return cls(**{**chosen, **changes})
-
 
 @dataclass(frozen=True)
 class APERAdapterConfig(APERConfig):
@@ -95,6 +79,7 @@ class APERAdapterConfig(APERConfig):
     """
 
     kind = "adapter"
+    title = "APER (adapter)"
 
     bottleneck: int = 64
     scale: float = 0.1
@@ -110,6 +95,7 @@ class APERSSFConfig(APERConfig):
     """
 
     kind = "ssf"
+    title = "APER (ssf)"
 
     std: float = 0.02
 
@@ -123,6 +109,7 @@ class APERVPTShallowConfig(APERConfig):
     """
 
     kind = "vpt-shallow"
+    title = "APER (vpt-shallow)"
 
     tokens: int = 5
 
@@ -136,6 +123,7 @@ class APERVPTDeepConfig(APERConfig):
     """
 
     kind = "vpt-deep"
+    title = "APER (vpt-deep)"
 
     epochs: int = 5
     lr: float = 0.05
@@ -151,6 +139,7 @@ class APERFinetuneConfig(APERConfig):
     """
 
     kind = "finetune"
+    title = "APER (finetune)"
 
     epochs: int = 5
     batch_size: int = 128

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -14,12 +13,14 @@ from avalanche_care.plugins.alignment import DECAYS
 from avalanche_care.plugins.ema import RULES
 from avalanche_care.statistics import COVARIANCES
 from avalanche_care.strategies.care_presets import PRESETS
+from avalanche_care.strategies.checked import CheckedConfig
+from avalanche_care.strategies.presets import HasPresets
 
 PRECISIONS = {"none": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class CaREConfig:
+class CaREConfig(HasPresets, CheckedConfig):
     """How CaRE is trained and how it predicts.
 
     The defaults are the released code's, which made the published numbers. Where the paper's text
@@ -62,6 +63,8 @@ class CaREConfig:
         amp: autocast of the training forward pass: ``"none"``, ``"float16"`` or ``"bfloat16"``.
     """
 
+    title: ClassVar[str] = "CaRE"
+
     brmoe: BRMoEConfig = field(default_factory=BRMoEConfig)
     epochs: int = 20
     lr: float = 0.01
@@ -87,7 +90,7 @@ class CaREConfig:
     iterative_max_tasks: int = 60
     amp: str = "none"
 
-    def __post_init__(self) -> None:
+    def _problems(self) -> list[str]:
         problems = []
         choices = {
             "ema": (*RULES, "none"),
@@ -112,30 +115,12 @@ class CaREConfig:
                 "expected ema_decay in [0, 1] and momentum in [0, 1), got "
                 f"{self.ema_decay} and {self.momentum}"
             )
-        if problems:
-            raise ValueError("CaREConfig: " + "; ".join(problems))
+        return problems
 
     @staticmethod
     def presets() -> dict[str, dict[str, Any]]:
         """Return the settings that differ from the defaults, by preset."""
         return PRESETS
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> CaREConfig:
-        """Return the released settings for a data set and protocol.
-
-        Args:
-            name: such as ``"omnibenchmark1k/B100-Inc3"``; ``PRESETS`` has all of them.
-            changes: fields to set differently.
-
-        Raises:
-            ValueError: if there is no such preset.
-        """
-        if name not in PRESETS:
-            near = difflib.get_close_matches(name, PRESETS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {sorted(PRESETS)}"
-            raise ValueError(f"there is no CaRE preset {name!r}; {hint}")
-        return cls(**{**PRESETS[name], **changes})
 
     @classmethod
     def paper(cls, **changes: Any) -> CaREConfig:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from avalanche_care.nn.ensemble_config import EnsembleConfig
-from avalanche_care.strategies.presets import choose_preset
+from avalanche_care.strategies.presets import HasPresets
 
 OPTIMIZERS = ("sgd", "adam")
 
@@ -59,7 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class EASEConfig(EnsembleConfig):
+class EASEConfig(HasPresets, EnsembleConfig):
     """How EASE is trained and how it predicts; the defaults are the released CIFAR-100 settings.
 
     The fields of :class:`EnsembleConfig` belong to it too.
@@ -83,6 +83,8 @@ class EASEConfig(EnsembleConfig):
         rows: images times adapters that are computed at once in prediction, which bounds memory;
             None: see :meth:`EASEModel.subspaces`.
     """
+
+    title: ClassVar[str] = "EASE"
 
     epochs: int = 20
     lr: float = 0.025
@@ -126,16 +128,3 @@ class EASEConfig(EnsembleConfig):
     def presets() -> dict[str, dict[str, Any]]:
         """Return the settings that differ from the defaults, by preset."""
         return PRESETS
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> EASEConfig:
-        """Return the released settings for a data set and protocol.
-
-        Args:
-            name: such as ``"imagenet-r/B0-Inc20"``; ``PRESETS`` has all of them.
-            changes: fields to set differently.
-
-        Raises:
-            ValueError: if there is no such preset.
-        """
-        return cls(**{**choose_preset(PRESETS, name, method="EASE"), **changes})

@@ -7,7 +7,7 @@ Class-Incremental Learning", ICCV 2023, arXiv 2303.13199.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from avalanche_care.strategies.checked import CheckedConfig, positive
 from avalanche_care.strategies.collecting import experience_features
 from avalanche_care.strategies.first_session import FirstSessionStrategy
 from avalanche_care.strategies.phases import Computation, TrainingPhase
-from avalanche_care.strategies.presets import choose_preset
+from avalanche_care.strategies.presets import HasPresets
 from avalanche_care.strategies.registry import register
 
 FILM = {"operations": ["norm1", "norm2", "norm"], "std": 0.0}
@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class FSAConfig(CheckedConfig):
+class FSAConfig(HasPresets, CheckedConfig):
     """How FSA adapts the network on the first task, and its discriminants.
 
     The defaults are those of the released code, whose body is an EfficientNet-B0 at 0.5/0.5
@@ -62,6 +62,8 @@ class FSAConfig(CheckedConfig):
         covariance: ``"total"``, of all features around their common mean, as released, or
             ``"within"``, around their class's mean, as the paper and textbooks write it.
     """
+
+    title: ClassVar[str] = "FSA"
 
     tuning: str = "film"
     epochs: int = 200
@@ -91,19 +93,6 @@ class FSAConfig(CheckedConfig):
     def presets() -> dict[str, dict[str, Any]]:
         """Return the settings that differ from the defaults, by preset."""
         return PRESETS
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> FSAConfig:
-        """Return the released settings of a kind of benchmark.
-
-        Args:
-            name: one of :meth:`presets`.
-            changes: fields to set differently.
-
-        Raises:
-            ValueError: if there is no such preset.
-        """
-        return cls(**{**choose_preset(PRESETS, name, method="FSA"), **changes})
 
 
 @dataclass(frozen=True)

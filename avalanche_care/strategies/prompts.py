@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,10 +15,8 @@ from avalanche_care.nn.prompts import PromptedClassifier
 from avalanche_care.plugins.expansion import ExpansionPlugin
 from avalanche_care.strategies.checked import CheckedConfig
 from avalanche_care.strategies.phases import Phase, TrainingPhase
-from avalanche_care.strategies.presets import choose_preset
+from avalanche_care.strategies.presets import HasPresets
 from avalanche_care.strategies.template import PTMStrategy
-
-_Config = TypeVar("_Config", bound="PromptConfig")
 
 CHOICES = ("per-image", "batch-in-training", "batch-leaks-task-identity")
 """Who chooses the prompts: each image; in training the batch; in training and prediction the batch.
@@ -29,7 +27,7 @@ by class, or evaluated task by task, then tells the method which task an image i
 
 
 @dataclass(frozen=True)
-class PromptConfig(CheckedConfig):
+class PromptConfig(HasPresets, CheckedConfig):
     """How prompts are trained; the fields that all prompt methods share.
 
     Attributes:
@@ -70,24 +68,6 @@ class PromptConfig(CheckedConfig):
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 yield f"{name} must be one of {tuple(values)}, got {getattr(self, name)!r}"
-
-    @staticmethod
-    def presets() -> dict[str, dict[str, Any]]:
-        """Return the settings that differ from the defaults, by preset."""
-        raise NotImplementedError
-
-    @classmethod
-    def preset(cls: type[_Config], name: str, **changes: Any) -> _Config:
-        """Return the settings for a data set and protocol.
-
-        Args:
-            name: such as ``"cifar100/B0-Inc10"``; :meth:`presets` has all of them.
-            changes: fields to set differently.
-
-        Raises:
-            ValueError: if there is no such preset.
-        """
-        return cls(**{**choose_preset(cls.presets(), name, method=cls.title), **changes})
 
 
 class PromptStrategy(PTMStrategy):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from avalanche_care.strategies.presets import choose_preset
+from avalanche_care.strategies.presets import HasPresets
 from avalanche_care.strategies.tuning_config import TuningConfig
 
 CHOICES = ("task", "running")
@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class RanPACConfig(TuningConfig):
+class RanPACConfig(HasPresets, TuningConfig):
     """How RanPAC adapts the network on the first task, and how it regresses afterwards.
 
     The defaults are those of the authors' code for CIFAR-100 and CUB; :meth:`preset` has their
@@ -72,6 +72,8 @@ class RanPACConfig(TuningConfig):
             fast double precision compute float32 up to 64 times faster.
     """
 
+    title: ClassVar[str] = "RanPAC"
+
     projection: int = 10_000
     projection_seed: int | None = None
     ridge: float | None = None
@@ -95,16 +97,3 @@ class RanPACConfig(TuningConfig):
     def presets() -> dict[str, dict[str, Any]]:
         """Return the settings that differ from the defaults, by preset."""
         return PRESETS
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> RanPACConfig:
-        """Return the authors' settings for a data set and protocol.
-
-        Args:
-            name: such as ``"imagenet-r/B0-Inc20"``; :meth:`presets` has all of them.
-            changes: fields to set differently.
-
-        Raises:
-            ValueError: if there is no such preset.
-        """
-        return cls(**{**choose_preset(PRESETS, name, method="RanPAC"), **changes})
