@@ -8,12 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avalanche_care.experiments.config import RunConfig
     from avalanche_care.experiments.results import RunResult
 
 __all__ = ["add_run_commands"]
@@ -23,27 +21,14 @@ Learns a benchmark with a method, task by task, in a directory of its own below 
 any moment, the same command goes on where it was, and ends with the same numbers.
 
 avalanche-care run METHOD --help lists all settings of the run and of the method; they can also come
-from a TOML file, and options on the command line go before what is in the file. --benchmark and
+from a TOML file, and options on the command line go before what is in the file. Everything that is
+wrong with them is said at once. --benchmark and
 --backbone stand for their names, and the first part may be left out of --benchmark.protocol,
 --benchmark.class-order, --benchmark.n-classes, --benchmark.transforms, --benchmark.root,
 --backbone.weights and --backbone.img-size.
 
     avalanche-care run care --benchmark glyphs --protocol B0-Inc10 --n-classes 100 --seed 1
 """
-
-
-SHORT = {
-    "--benchmark": "--benchmark.name",
-    "--protocol": "--benchmark.protocol",
-    "--class-order": "--benchmark.class-order",
-    "--n-classes": "--benchmark.n-classes",
-    "--transforms": "--benchmark.transforms",
-    "--root": "--benchmark.root",
-    "--backbone": "--backbone.name",
-    "--weights": "--backbone.weights",
-    "--img-size": "--backbone.img-size",
-}
-"""Options with a short name."""
 
 
 def add_run_commands(commands: Any) -> None:
@@ -155,12 +140,14 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    words = args.settings
-    args.method = words.pop(0) if words and not words[0].startswith("-") else None
-    if args.help and args.method is None:
+    if args.help and (not args.settings or args.settings[0].startswith("-")):
         args.parser.print_help()
         return 0
-    config = _configuration(args)
+    from avalanche_care.experiments.command_line import configure, show_settings
+
+    if args.help:
+        show_settings(args.settings, args.config)
+    config = configure(args.settings, args.config)
     if args.dry_run:
         from avalanche_care.experiments.estimate import describe_run
 
@@ -246,59 +233,3 @@ def _show(result: RunResult, directory: Path) -> None:
 
     print(results_table([result]))
     print(f"result: {directory / 'result.json'}")
-
-
-def _configuration(args: argparse.Namespace) -> RunConfig:
-    """The settings of the file, and over them those of the command line."""
-    from avalanche_care.experiments.config import read_toml, run_config
-
-    values = read_toml(args.config) if args.config else {}
-    method = args.method or values.get("method")
-    if method is None:
-        raise ValueError(
-            "which method? Name it (avalanche-care methods lists them), or in the file of --config"
-        )
-    if values.get("method", method) != method:
-        raise ValueError(
-            f"{args.config} is for the method {values['method']!r}, the command line for {method!r}"
-        )
-    where = args.config or "the command line"
-    plain = {**values, "method": method}
-    settings = [_in_full(text) for text in args.settings] + ["--help"] * args.help
-    benchmark = _early(settings, plain.get("benchmark", {}))
-    base = run_config({**plain, "benchmark": benchmark}, where=where)
-    return _parse(base, settings, method)
-
-
-def _in_full(text: str) -> str:
-    """An option by its whole name."""
-    name, equals, value = text.partition("=")
-    return SHORT.get(name, name) + equals + value
-
-
-def _early(settings: Sequence[str], benchmark: Any) -> Any:
-    """The benchmark with its name and protocol: they choose the preset that is the default."""
-    if not isinstance(benchmark, dict):
-        return benchmark
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("name", "protocol"):
-        early.add_argument(f"--benchmark.{name}", dest=name)
-    given, _ = early.parse_known_args(settings)
-    return {**benchmark, **{k: v for k, v in vars(given).items() if v is not None}}
-
-
-def _parse(base: RunConfig, settings: Sequence[str], method: str) -> RunConfig:
-    """Parse the settings of the command line, by the types of the configuration."""
-    import tyro
-
-    config: RunConfig = tyro.cli(
-        tyro.conf.configure(tyro.conf.AvoidSubcommands)(type(base)),
-        default=base,
-        args=list(settings),
-        prog=f"avalanche-care run {method}",
-        description="Settings of a run. --config, --out, --dry-run, --quiet and --log-format: see "
-        "avalanche-care run --help.",
-    )
-    if config.method != method:
-        raise ValueError(f"the method is {method!r}; --method cannot change it")
-    return config

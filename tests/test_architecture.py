@@ -23,7 +23,7 @@ SOURCES = {
 """Dotted name of every module ("avalanche_care.nn.__init__" for packages) and its text."""
 
 LAYERS = (
-    {"_version", "_lazy", "_files"},
+    {"_version", "_lazy", "_files", "checked"},
     {"memory", "offload"},
     {"nn", "losses", "metrics", "statistics"},
     {"alignment"},
@@ -32,6 +32,7 @@ LAYERS = (
     {"experiments"},
     {"cli_data", "cli_runs"},
     {"cli"},
+    {"__main__"},
 )
 """The rooms of the package. Each may use itself and the layers before its own."""
 

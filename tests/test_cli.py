@@ -37,6 +37,13 @@ def test_methods_lists_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
     assert names == METHODS
 
 
+def test_python_dash_m_is_the_command() -> None:
+    command = [sys.executable, "-m", "avalanche_care", "methods", "--wrong"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "unrecognized arguments: --wrong" in done.stderr
+
+
 def test_the_order_of_methods_is_not_that_of_imports() -> None:
     code = (
         "from avalanche_care.strategies import finetune\n"

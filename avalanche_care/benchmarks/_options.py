@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from avalanche_care.benchmarks._cache import data_root
 from avalanche_care.benchmarks.protocol import DEFAULT_SEED, Protocol
+from avalanche_care.checked import ConfigError
 
 __all__ = ["BenchmarkOptions", "Settings"]
 
@@ -103,7 +104,7 @@ class Settings:
                 "used with an eval_transform; leave one of the two out"
             )
         if problems:
-            raise ValueError("the options contradict each other:\n- " + "\n- ".join(problems))
+            raise ConfigError("the options contradict each other", problems)
 
     @property
     def order_given(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from avalanche_care.benchmarks._options import Settings
@@ -15,17 +16,19 @@ from avalanche_care.benchmarks.catalogue import (
     suggestion,
 )
 from avalanche_care.benchmarks.dataset_record import DatasetRecord
-from avalanche_care.benchmarks.named import named_benchmark
+from avalanche_care.benchmarks.named import card_split, named_benchmark
 from avalanche_care.benchmarks.protocol import Protocol
 from avalanche_care.benchmarks.registry import available_benchmarks, imported_folders
 from avalanche_care.benchmarks.scenario import CILBenchmark
+from avalanche_care.benchmarks.transforms import transform_family
+from avalanche_care.checked import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # torch brings it
 
     from avalanche_care.benchmarks._options import BenchmarkOptions
 
-__all__ = ["load_benchmark"]
+__all__ = ["check_benchmark", "load_benchmark"]
 
 
 def load_benchmark(
@@ -53,21 +56,60 @@ def load_benchmark(
     Example:
         >>> load_benchmark("imagenet-r", "B0-Inc20", root="~/data")  # doctest: +SKIP
     """
-    from avalanche_care import benchmarks
+    settings = Settings(**options)
+    if name not in _OWN_IMAGES:
+        return named_benchmark(_card(name, settings), protocol, **options)
+    passed_on = _own_options(name, options)
+    return _generator(name)(_own_split(name, protocol, settings), **passed_on)
 
+
+def check_benchmark(
+    name: str, protocol: str | None = None, **options: Unpack[BenchmarkOptions]
+) -> list[str]:
+    """Say what :func:`load_benchmark` would refuse, as far as it can be told without the images.
+
+    Args:
+        name, protocol, options: As there.
+
+    Returns:
+        What is wrong, a line each. One that begins with an argument's name and a colon is about
+        that argument alone.
+    """
+    settings = Settings(**options)
+    steps: list[tuple[str, Callable[[], object]]]
     if name in _OWN_IMAGES:
-        generator, total = _OWN_IMAGES[name]
-        return _with_own_images(getattr(benchmarks, generator), name, total, protocol, options)
+        steps = [
+            ("", lambda: _own_options(name, options)),
+            ("", lambda: _own_split(name, protocol, settings)),
+        ]
+    else:
+        try:
+            card = _card(name, settings)
+        except ValueError as error:
+            return [f"name: {error}"]
+        family = partial(transform_family, settings.transforms, card.name, settings.image_size)
+        steps = [("transforms: ", family), ("", lambda: card_split(card, protocol, settings))]
+    problems = []
+    for place, step in steps:
+        try:
+            step()
+        except ValueError as error:
+            lines = error.problems if isinstance(error, ConfigError) else (str(error),)
+            problems += [place + line for line in lines]
+    return problems
+
+
+def _card(name: str, settings: Settings) -> DatasetCard:
+    """The card of a data set, published or imported."""
     if name in CARDS:
-        return named_benchmark(CARDS[name], protocol, **options)
-    root = Settings(**options).data_root
-    folder = imported_folders(root).get(name)
+        return CARDS[name]
+    folder = imported_folders(settings.data_root).get(name)
     record = None if folder is None else DatasetRecord.load(folder)
     if record is not None:
-        return named_benchmark(_card_of(record, name), protocol, **options)
+        return _card_of(record, name)
     if name == "folders":
         raise ValueError("for two directories of your own call benchmark_from_folders(train, test)")
-    known = available_benchmarks(root)
+    known = available_benchmarks(settings.data_root)
     raise ValueError(
         f"no benchmark is called {name!r}{suggestion(name, known)}; there are {', '.join(known)}"
     )
@@ -84,23 +126,26 @@ _SETTLED = {
 """Options that say where the data sets are or what the protocol is, or that change nothing."""
 
 
-def _with_own_images(
-    generator: Callable[..., CILBenchmark],
-    name: str,
-    total: int,
-    protocol: str | int | Protocol | None,
-    options: Mapping[str, Any],
-) -> CILBenchmark:
-    """Call a generator that takes a protocol and only some of the options."""
-    settings = Settings(**options)
-    split = settings.split(
+def _generator(name: str) -> Callable[..., CILBenchmark]:
+    from avalanche_care import benchmarks
+
+    generator: Callable[..., CILBenchmark] = getattr(benchmarks, _OWN_IMAGES[name][0])
+    return generator
+
+
+def _own_split(name: str, protocol: str | int | Protocol | None, settings: Settings) -> Protocol:
+    return settings.split(
         protocol,
         title=name,
         default=LONG_PROTOCOLS[0],
         classes=1000,
-        total_classes=total,
+        total_classes=_OWN_IMAGES[name][1],
     )
-    takes = inspect.signature(generator).parameters
+
+
+def _own_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that go to a generator, which takes only some."""
+    takes = inspect.signature(_generator(name)).parameters
     passed_on = {
         key: value
         for key, value in options.items()
@@ -112,8 +157,8 @@ def _with_own_images(
             f"{name} has images and transforms of its own and does not take {', '.join(strange)}"
         )
     if "root" in takes:
-        passed_on["root"] = settings.data_root
-    return generator(split, **passed_on)
+        passed_on["root"] = Settings(**options).data_root
+    return passed_on
 
 
 def _card_of(record: DatasetRecord, folder: str) -> DatasetCard:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from avalanche_care.benchmarks._options import BenchmarkOptions
 
-__all__ = ["named_benchmark"]
+__all__ = ["card_split", "named_benchmark"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +51,7 @@ def named_benchmark(
     """
     settings = Settings(**options)
     family = transform_family(settings.transforms, card.name, settings.image_size)
-    split = settings.split(
-        protocol,
-        title=card.title,
-        default=card.protocols[0],
-        classes=card.classes,
-        shuffled=card.shuffled["care" if family.name == "care" else "pilot"],
-    )
+    split = card_split(card, protocol, settings)
     if isinstance(card.source, TorchvisionSource):
         folder = settings.data_root / card.folder
         images = _from_torchvision(card, card.source, settings)
@@ -73,6 +67,23 @@ def named_benchmark(
         cache_eval=settings.cache_eval,
         name=card.name,
         realms=None if realms is None else realm_classes(realms, images.classes),
+    )
+
+
+def card_split(
+    card: DatasetCard, protocol: str | int | Protocol | None, settings: Settings
+) -> Protocol:
+    """Work out the protocol of a card's benchmark, without its images.
+
+    Raises:
+        ValueError: If it does not fit the data set.
+    """
+    return settings.split(
+        protocol,
+        title=card.title,
+        default=card.protocols[0],
+        classes=card.classes,
+        shuffled=card.shuffled["care" if settings.transforms == "care" else "pilot"],
     )
 
 

@@ -10,6 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from avalanche_care.checked import ConfigError
+
 __all__ = ["DEFAULT_SEED", "Protocol"]
 
 DEFAULT_SEED = 1993  # the class order of almost every published table since iCaRL
@@ -52,7 +54,7 @@ class Protocol:
             object.__setattr__(self, "fixed_class_order", tuple(self.fixed_class_order))
         problems = self._split_problems() or self._order_problems()
         if problems:
-            raise ValueError("the protocol cannot be built:\n- " + "\n- ".join(problems))
+            raise ConfigError("the protocol cannot be built", problems)
 
     def _split_problems(self) -> list[str]:
         least = {"base": 0, "increment": 1, "n_classes": 1}

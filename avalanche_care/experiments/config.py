@@ -3,98 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from avalanche_care.checked import CheckedConfig, at_least
+from avalanche_care.experiments.config_parts import (
+    LOCAL,
+    BackboneConfig,
+    BenchmarkConfig,
+    EvaluationConfig,
+    local,
+)
 from avalanche_care.experiments.directory import identity_hash
-from avalanche_care.experiments.typed import from_plain
+from avalanche_care.experiments.typed import Problem, build, from_plain, placed, read_toml, refusal
 from avalanche_care.strategies.registry import get_method
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-__all__ = ["BackboneConfig", "BenchmarkConfig", "RunConfig", "read_toml", "run_config", "run_type"]
-
-LOCAL = "local"  # marks a field that says where or how fast, and cannot change a number
-
-
-def _local(default: Any) -> Any:
-    return field(default=default, metadata={LOCAL: True})
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkConfig:
-    """Which classes are learned, in which order.
-
-    Attributes:
-        name: a registered benchmark or an imported data set; ``avalanche-care benchmarks``.
-        protocol: such as ``"B0-Inc10"``; None: the benchmark's own.
-        class_order: seed of the class order, ``"natural"`` for the data set's own order, or
-            ``"published"`` for that of the papers, 1993 almost always.
-        n_classes: use so many classes, the first in the class order; None: all.
-        transforms: a named transform family, which changes accuracies; None: the benchmark's own.
-        image_size: side of the network's input in pixels; None: the benchmark's own.
-        packed: read packed files, see ``avalanche-care data pack``.
-        cache_eval: keep prepared test images.
-        root: directory of the data; None: ``AVALANCHE_CARE_DATA``, else the user's.
-    """
-
-    name: str = "glyphs"
-    protocol: str | None = None
-    class_order: int | str = "published"
-    n_classes: int | None = None
-    transforms: str | None = None
-    image_size: int | None = None
-    packed: bool = False
-    cache_eval: bool = _local(False)
-    root: str | None = _local(None)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.class_order, str) and self.class_order not in ("natural", "published"):
-            raise ValueError(
-                f"class_order must be a seed, 'natural' or 'published', got {self.class_order!r}"
-            )
-
-    def options(self) -> dict[str, Any]:
-        """Arguments of :func:`avalanche_care.benchmarks.load_benchmark` that were set."""
-        given = {
-            entry.name: getattr(self, entry.name)
-            for entry in dataclasses.fields(self)
-            if entry.name not in ("name", "protocol", "class_order")
-        }
-        options = {name: value for name, value in given.items() if value not in (None, False)}
-        if self.class_order != "published":
-            options["class_order_seed"] = (
-                None if self.class_order == "natural" else self.class_order
-            )
-        return options
+__all__ = [
+    "BackboneConfig",
+    "BenchmarkConfig",
+    "EvaluationConfig",
+    "RunConfig",
+    "check_data",
+    "check_run",
+    "check_settings",
+    "read_toml",
+    "run_config",
+    "run_type",
+    "stored_config",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackboneConfig:
-    """The frozen vision transformer.
-
-    Attributes:
-        name: an embedded one, timm's ``arch.tag``, or ``local-dir:FOLDER``.
-        img_size: side of the input in pixels; None: the backbone's own.
-        weights: a local file; None: timm loads or downloads them.
-        compile: compile its blocks.
-    """
-
-    name: str = "glyph_vit_micro"
-    img_size: int | None = None
-    weights: str | None = _local(None)
-    compile: bool = _local(False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(CheckedConfig):
     """One run. :func:`run_config` builds it from plain values.
 
     Attributes:
@@ -102,9 +44,8 @@ class RunConfig:
         settings: the method's own configuration.
         benchmark: what to learn.
         backbone: what to learn it on.
+        evaluation: when and how to test.
         seed: of everything random but the class order.
-        eval_every: evaluate after every k-th task, and after the last.
-        eval_mb_size: images per evaluation step.
         device: such as ``cpu``, ``cuda``, ``cuda:1``.
         num_workers: data loading processes.
         save_every: save the state after every k-th task; 0: never.
@@ -113,33 +54,34 @@ class RunConfig:
         wandb: project of Weights & Biases to log to.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        "eval_every": "evaluation.every",
+        "eval_mb_size": "evaluation.batch_size",
+    }
+
     method: str
     settings: Any = None
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = 1
-    eval_every: int = 1
-    eval_mb_size: int = _local(128)
-    device: str = _local("cpu")
-    num_workers: int = _local(0)
-    save_every: int = _local(1)
-    save_every_phase: bool = _local(False)
-    tensorboard: bool = _local(False)
-    wandb: str | None = _local(None)
+    device: str = local("cpu")
+    num_workers: int = local(0)
+    save_every: int = local(1)
+    save_every_phase: bool = local(False)
+    tensorboard: bool = local(False)
+    wandb: str | None = local(None)
 
-    def __post_init__(self) -> None:
-        least = {"seed": 0, "eval_every": 1, "eval_mb_size": 1, "num_workers": 0, "save_every": 0}
-        problems = [
-            f"{name} must be at least {value}, got {getattr(self, name)}"
-            for name, value in least.items()
-            if getattr(self, name) < value
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
+    def _problems(self) -> list[str]:
+        """Say what is wrong with the values."""
+        return at_least(self, {"seed": 0, "num_workers": 0, "save_every": 0})
 
     def identity(self) -> dict[str, Any]:
         """All fields that can change a number, as plain values."""
-        return _identity(self)
+        values = _identity(self)
+        # Under the names of run_method's arguments, so that directories keep theirs.
+        evaluation = values.pop("evaluation").items()
+        return {**values, **{f"eval_{name}": value for name, value in evaluation}}
 
     @property
     def directory_name(self) -> str:
@@ -190,30 +132,112 @@ def run_config(values: Mapping[str, Any], *, where: str = "the run") -> RunConfi
         The configuration, with all defaults filled in.
 
     Raises:
-        ValueError: listing everything that is wrong.
+        ConfigError: listing everything that is wrong.
     """
-    if not isinstance(values.get("method"), str):
-        raise ValueError(f"{where}: 'method' must name one, got {values.get('method')!r}")
-    method = get_method(values["method"])
-    tables = ("settings", "benchmark", "backbone")
-    problems = [
-        f"{name} must be a table, got {values[name]!r}"
-        for name in tables
-        if not isinstance(values.get(name, {}), Mapping)
-    ]
+    config, problems = check_run(values)
     if problems:
-        raise ValueError(f"{where} cannot be used:\n- " + "\n- ".join(problems))
+        raise refusal(where, problems)
+    return config
+
+
+def check_run(values: Mapping[str, Any]) -> tuple[RunConfig, list[Problem]]:
+    """Do what :func:`run_config` does, and return what is wrong.
+
+    Returns:
+        The configuration, with defaults in place of what is wrong, and the problems. Settings of a
+        method that there is not are not looked at.
+    """
+    problems: list[Problem] = []
+    kind, base = RunConfig, RunConfig(method="")
+    name = values.get("method")
+    rest = {key: value for key, value in values.items() if key != "settings"}
+    if "method" not in values:
+        problems.append(Problem("method", "is missing; 'avalanche-care methods' lists them"))
+    elif isinstance(name, str):
+        try:
+            chosen = get_method(name).config
+        except ValueError as error:
+            problems.append(Problem("method", str(error)))
+        else:
+            kind, given = run_type(name), values.get("settings", {})
+            settings = check_settings(chosen, given, problems, benchmark=values.get("benchmark"))
+            base = kind(method=name, settings=settings)
+    config = build(kind, rest, problems, base=base) or base
+    check_data(config.benchmark, problems)
+    return config, problems
+
+
+def check_settings(
+    kind: type[Any],
+    values: Any,
+    problems: list[Problem],
+    *,
+    benchmark: Any = None,
+    place: str = "settings",
+) -> Any:
+    """Build the settings of a method.
+
+    Args:
+        kind: the method's configuration class.
+        values: its fields, and perhaps ``preset``, see :func:`run_config`.
+        problems: is extended by what is wrong.
+        benchmark: plain values of a :class:`BenchmarkConfig`, which choose the preset.
+        place: where ``values`` are.
+
+    Returns:
+        The settings, with defaults in place of what is wrong.
+    """
+    preset, base = "auto", kind()
+    if isinstance(values, Mapping):
+        preset = values.get("preset", preset)
+        values = {key: value for key, value in values.items() if key != "preset"}
+    try:
+        base = _preset(kind, preset, benchmark if isinstance(benchmark, Mapping) else {})
+    except ValueError as error:
+        problems.append(Problem(f"{place}.preset", str(error)))
+    return build(kind, values, problems, place=place, base=base)
+
+
+def check_data(
+    benchmark: BenchmarkConfig, problems: list[Problem], *, place: str = "benchmark"
+) -> None:
+    """Note what can be told about a benchmark without its images: that there is none, for example.
+
+    Args:
+        benchmark: the benchmark, with defaults in place of what is wrong.
+        problems: those of its fields are known already; it is extended.
+        place: where the benchmark is.
+    """
+    if f"{place}.name" in {problem.place for problem in problems}:
+        return
+    from avalanche_care.benchmarks.loading import check_benchmark  # torch, which reports do without
+
+    found = check_benchmark(benchmark.name, benchmark.protocol, **benchmark.options())
+    names = [entry.name for entry in dataclasses.fields(benchmark)]
+    problems += [placed(text, names, place) for text in found]
+
+
+def stored_config(values: Mapping[str, Any], *, where: str) -> RunConfig:
+    """Build a configuration again from what :func:`dataclasses.asdict` has made of one.
+
+    Whether the data are here does not matter. Names of older versions are understood.
+
+    Args:
+        values: the stored values.
+        where: what to call them in messages.
+
+    Raises:
+        ValueError: if they cannot be used.
+    """
     values = dict(values)
-    settings = dict(values.get("settings", {}))
-    preset = settings.pop("preset", "auto")
-    base = _preset(method.config, preset, values.get("benchmark", {}))
-    values["settings"] = settings
-    kind = run_type(method.name)
-    start = kind(method=method.name, settings=base)
-    return from_plain(kind, values, where=where, base=start)
+    for old, new in RunConfig.renamed.items():
+        if old in values:
+            table, name = new.split(".")
+            values[table] = {**values.get(table, {}), name: values.pop(old)}
+    return from_plain(run_type(str(values.get("method"))), values, where=where)
 
 
-def _preset(kind: type[Any], name: str, benchmark: Mapping[str, Any]) -> Any:
+def _preset(kind: type[Any], name: Any, benchmark: Mapping[str, Any]) -> Any:
     """A method's settings to start from."""
     presets: dict[str, Any] = getattr(kind, "presets", dict)()
     if name == "auto":
@@ -221,19 +245,8 @@ def _preset(kind: type[Any], name: str, benchmark: Mapping[str, Any]) -> Any:
         return kind.preset(name) if name in presets else kind()
     if name == "none":
         return kind()
+    if not isinstance(name, str):
+        raise ValueError(f"must be the name of a preset, got {name!r}")
     if not presets:
-        raise ValueError(f"{kind.__name__} has no presets, got preset = {name!r}")
+        raise ValueError(f"{kind.__name__} has no presets, got {name!r}")
     return kind.preset(name)
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        ValueError: if it is not one; the message has the line.
-        OSError: if it cannot be read.
-    """
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a TOML file: {error}") from error

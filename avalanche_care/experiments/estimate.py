@@ -5,22 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-
-import torch
 
 from avalanche_care.benchmarks.loading import load_benchmark
 from avalanche_care.benchmarks.scenario import CILBenchmark
 from avalanche_care.experiments.config import RunConfig
 from avalanche_care.experiments.directory import RESULT
 from avalanche_care.experiments.launch import build_backbone
+from avalanche_care.experiments.probe import Measured, Steps, measure
 from avalanche_care.experiments.run import check_device, count_parameters
 from avalanche_care.nn.vit import FrozenViT
+from avalanche_care.strategies.registry import get_method
 
 __all__ = ["Cost", "describe_run", "estimate_cost"]
-
-PROBE = 16  # images of the forward pass that is timed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,61 +27,87 @@ class Cost:
     """How much work a run is.
 
     Attributes:
-        train_images: images that training steps see: epochs times training images.
+        train_images: images that gradient steps see, over all epochs, phases and tasks.
         eval_images: images that evaluations see.
+        train_seconds: of these gradient steps. Class statistics, alignment and the like come on
+            top, and so do images of earlier tasks that a method uses again.
+        eval_seconds: of these evaluations, as fast as after the first tasks.
         backbone_parameters: numbers in the frozen backbone.
-        seconds_per_image: of a forward pass of the backbone alone, measured here and now.
+        parameters: numbers that the model stores in the end, backbone included.
+        state_bytes: size of the last state on disk.
+        peak_memory: bytes, of the ``process`` and on a GPU of the ``device``, at the most.
+        measured: what all that was taken from.
     """
 
     train_images: int
     eval_images: int
+    train_seconds: float
+    eval_seconds: float
     backbone_parameters: int
-    seconds_per_image: float
-
-    @property
-    def least_seconds(self) -> float:
-        """A lower bound: a pass of the bare backbone per image, no backward pass, no reading."""
-        return (self.train_images + self.eval_images) * self.seconds_per_image
+    parameters: int
+    state_bytes: int
+    peak_memory: dict[str, int]
+    measured: Measured
 
 
 def estimate_cost(config: RunConfig, benchmark: CILBenchmark, backbone: FrozenViT) -> Cost:
-    """Count the images of a run, and time a forward pass of its backbone.
+    """Estimate a run from its first four tasks with a few images, done here and now.
+
+    How sizes grew in the last two of them, and how that growth grew, is continued to the last task:
+    this is exact for a method whose tasks add the same each, or whose router of task t has t
+    outputs. The peak of the memory is taken to grow as the model does.
 
     Args:
         config: the run.
         benchmark: its benchmark.
         backbone: its backbone; it is moved to ``config.device``.
 
-    Returns:
-        The cost. Methods differ in what they add to the backbone; that is not part of it.
+    Raises:
+        ValueError: if the device cannot be used.
     """
+    check_device(config.device)
     train, test = (
         [len(part) for part in benchmark.stream_definitions[stream].exps_data]
         for stream in ("train", "test")
     )
     tasks = len(train)
-    steps = [t for t in range(tasks) if (t + 1) % config.eval_every == 0 or t == tasks - 1]
-    epochs = getattr(config.settings, "epochs", 1)
+    evaluated = [
+        t for t in range(tasks) if (t + 1) % config.evaluation.every == 0 or t == tasks - 1
+    ]
+    eval_images = sum(sum(test[: task + 1]) for task in evaluated)
+    measured = measure(config, benchmark, backbone)
+    work = [
+        (images, steps) for task, images in enumerate(train) for steps in _steps(measured, task)
+    ]
+    parameters = _at_the_end(measured.parameters, tasks)
+    growth = 4 * (parameters - measured.parameters[-1])
     return Cost(
-        train_images=epochs * sum(train),
-        eval_images=sum(sum(test[: step + 1]) for step in steps),
+        train_images=sum(images * steps.epochs for images, steps in work),
+        eval_images=eval_images,
+        train_seconds=sum(i * s.epochs * s.seconds / s.images for i, s in work),
+        eval_seconds=eval_images * measured.eval_seconds,
         backbone_parameters=count_parameters(backbone)["total"],
-        seconds_per_image=_time_forward(benchmark, backbone, config.device),
+        parameters=parameters,
+        state_bytes=_at_the_end(measured.state_bytes, tasks),
+        peak_memory={name: most + growth for name, most in measured.peak_memory.items()},
+        measured=measured,
     )
 
 
-def _time_forward(benchmark: CILBenchmark, backbone: FrozenViT, device: str) -> float:
-    check_device(device)
-    dataset = benchmark.test_stream[0].dataset
-    images = torch.stack([dataset[i % len(dataset)][0] for i in range(PROBE)]).to(device)
-    backbone = backbone.to(device)
-    best = float("inf")
-    with torch.no_grad():
-        for _ in range(3):  # the first one warms up
-            start = time.perf_counter()
-            backbone(images).sum().item()  # waits for the device
-            best = min(best, time.perf_counter() - start)
-    return best / PROBE
+def _steps(measured: Measured, task: int) -> Sequence[Steps]:
+    """The training phases of a task; of tasks that were not tried, those of the last that was."""
+    return list(measured.steps[min(task, len(measured.steps) - 1)].values())
+
+
+def _at_the_end(sizes: Sequence[int], tasks: int) -> int:
+    """A size after the last task, if it goes on as in the last three that were measured."""
+    growth = [after - before for before, after in pairwise(sizes)][-2:]
+    more = growth[-1] - growth[0] if growth else 0
+    size, step = sizes[-1], growth[-1] if growth else 0
+    for _ in range(tasks - len(sizes)):
+        step += more
+        size += step
+    return size
 
 
 def describe_run(config: RunConfig, out: str | os.PathLike[str]) -> str:
@@ -98,8 +123,9 @@ def describe_run(config: RunConfig, out: str | os.PathLike[str]) -> str:
         state = "is there, and the run is complete: its result would be shown"
     else:
         state = "is there: the run would go on"
-    least = cost.least_seconds
-    time_text = f"{least / 3600:.1f} hours" if least > 7200 else f"{least / 60:.1f} minutes"
+    tasks = len(benchmark.train_stream)
+    again = get_method(config.method).exemplars
+    memory = " and ".join(f"{_size(most)} of the {name}" for name, most in cost.peak_memory.items())
     return "\n".join(
         [
             json.dumps(dataclasses.asdict(config), indent=2),
@@ -107,11 +133,28 @@ def describe_run(config: RunConfig, out: str | os.PathLike[str]) -> str:
             str(benchmark),
             "",
             f"directory: {directory} {state}",
-            f"backbone: {cost.backbone_parameters:,} parameters",
-            f"images: {cost.train_images:,} in training (all epochs), {cost.eval_images:,} in "
-            "evaluation",
-            f"time: more than {time_text}, which the bare backbone takes for a forward pass of "
-            f"each on {config.device} ({1000 * cost.seconds_per_image:.1f} ms an image, measured "
-            "now); training takes a multiple",
+            f"parameters: {cost.backbone_parameters:,} in the backbone; {cost.parameters:,} stored "
+            f"after task {tasks}, the backbone included",
+            f"memory: {memory or 'cannot be measured here'}, at the most",
+            f"state: {_size(cost.state_bytes)} on disk after task {tasks}",
+            f"images: {cost.train_images:,} in gradient steps (all epochs), {cost.eval_images:,} "
+            "in evaluation",
+            f"time: {_duration(cost.train_seconds)} of gradient steps, "
+            f"{_duration(cost.eval_seconds)} of evaluation on {config.device}; class statistics, "
+            "alignment and the like come on top"
+            + (f", and earlier images ({again})" if again else ""),
+            f"Estimated from the first {len(cost.measured.steps)} tasks with a few images, done "
+            "just now: time and memory are those of this machine at this moment.",
         ]
     )
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} seconds"

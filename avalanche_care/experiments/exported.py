@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torchvision import transforms
 
@@ -158,10 +158,11 @@ def save_exported(
         raise FileExistsError(f"{target} holds a model already; choose another directory")
     target.mkdir(parents=True, exist_ok=True)
     backbone = model.backbone
-    save_file(_storable(learned_state(model)), target / TENSORS)
+    # save_file() would make files that nobody but their owner may read
+    (target / TENSORS).write_bytes(save(_storable(learned_state(model))))
     if with_backbone:
         metadata = embedded_metadata(backbone.info.name)
-        save_file(_storable(backbone.vit.state_dict()), target / BACKBONE, metadata)
+        (target / BACKBONE).write_bytes(save(_storable(backbone.vit.state_dict()), metadata))
     description = {
         "format": FORMAT,
         "version": __version__,

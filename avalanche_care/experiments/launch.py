@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avalanche_care._files import replace_text
-from avalanche_care.experiments.config import BackboneConfig, RunConfig, run_config
+from avalanche_care.experiments.config import BackboneConfig, RunConfig, stored_config
 from avalanche_care.experiments.directory import (
     CONFIG,
     FAILED,
@@ -120,8 +120,7 @@ def read_run(directory: str | os.PathLike[str]) -> RunConfig:
             f"{directory} was made by run_method() in a script; call it again with "
             "directory= to go on"
         )
-    settings = {**values["settings"], "preset": "none"}
-    return run_config({**values, "settings": settings}, where=str(path))
+    return stored_config(values, where=str(path))
 
 
 def resume(
@@ -165,8 +164,8 @@ def _run(config: RunConfig, directory: Path, progress: bool, on_event: OnEvent) 
         config=config.settings,
         seed=config.seed,
         device=config.device,
-        eval_every=config.eval_every,
-        eval_mb_size=config.eval_mb_size,
+        eval_every=config.evaluation.every,
+        eval_mb_size=config.evaluation.batch_size,
         num_workers=config.num_workers,
         progress=progress,
         directory=directory,

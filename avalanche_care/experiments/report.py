@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from avalanche_care.experiments.figures import accuracy_figure
-from avalanche_care.experiments.reporting.collect import cells, collect_runs
-from avalanche_care.experiments.reporting.comparison import Comparison, Defaults, Presets
+from avalanche_care.experiments.reporting.cells import cells
+from avalanche_care.experiments.reporting.collect import collect_runs
+from avalanche_care.experiments.reporting.comparison import Comparison
 from avalanche_care.experiments.reporting.quantities import MAIN
+from avalanche_care.experiments.reporting.rows import Defaults, Presets
 from avalanche_care.experiments.reporting.tables import Column, Table, TableCell, to_rst
 from avalanche_care.experiments.results import RunResult
 
@@ -70,10 +72,10 @@ def write_report(
     """Write tables and figures of all runs in some directories.
 
     Everything comes from the files of the runs and from ``assets/published.json``. ``index.html``
-    is one file that needs nothing else; ``report.md`` has the same tables; ``tables`` has each of
-    them as CSV and as LaTeX (for the package booktabs), ``figures`` the figures. Numbers are means
-    and sample standard deviations over seeds; each links to the directories of its runs, relative
-    to the report.
+    is one file that needs nothing else; ``report.md`` has the same tables, as text that can be
+    read; ``tables`` has each of them as CSV and as LaTeX (for the package booktabs), ``figures``
+    the figures, whose metadata name their runs. Numbers are means and sample standard deviations
+    over seeds; each leads to the directories of its runs, relative to the report.
 
     Runs are put together if they differ in the seed only: benchmark, protocol, class order, data,
     backbone, the method's settings and the evaluated tasks are equal. What was not run, failed or

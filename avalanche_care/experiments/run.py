@@ -257,6 +257,8 @@ def _result(
     seconds = {"train": 0.0, "eval": 0.0, **seconds}
     evaluated = sum(sum(event.get("total", ())) for event in events)
     extra["evaluated_images_per_second"] = evaluated / max(seconds["eval"], 1e-9)
+    if "state_bytes" in last:
+        extra["state_bytes"] = last["state_bytes"]
     return RunResult.from_counts(
         correct,
         total,

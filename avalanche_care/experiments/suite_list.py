@@ -64,7 +64,7 @@ def write_suite_list(suite: Suite, out: Path) -> Path:
                 "directory": run.directory_name,
                 "method": run.method,
                 "seed": run.seed,
-                "eval_every": run.eval_every,
+                "eval_every": run.evaluation.every,
                 "config": dataclasses.asdict(run.settings),
                 "place": json.dumps(place, sort_keys=True),
             }

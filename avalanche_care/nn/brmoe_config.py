@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+
+from avalanche_care.checked import CheckedConfig, at_least
 
 ROUTING_INPUTS = ("expert", "block")
 EXPERT_INITS = ("mean", "fresh")
@@ -12,7 +15,7 @@ BANK_DTYPES = {"same": None, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class BRMoEConfig:
+class BRMoEConfig(CheckedConfig):
     """Sizes and switches of :class:`BRMoE`.
 
     Attributes:
@@ -49,16 +52,12 @@ class BRMoEConfig:
     normalised_entropy: bool = False
     bank_dtype: str = "same"
 
-    def __post_init__(self) -> None:
-        problems = [
-            f"{name} must be at least {least}, got {getattr(self, name)}"
-            for name, least in (
-                ("bottleneck", 1), ("shared_bottleneck", 0), ("top_m", 1), ("top_k", 1)
-            )
-            if getattr(self, name) < least
-        ]  # fmt: skip
+    def _problems(self) -> Iterable[str]:
+        """Say what is wrong with the values."""
+        least = {"bottleneck": 1, "shared_bottleneck": 0, "top_m": 1, "top_k": 1}
+        yield from at_least(self, least)
         if not 0 <= self.dropout < 1:
-            problems.append(f"dropout must be in [0, 1), got {self.dropout}")
+            yield f"dropout must be in [0, 1), got {self.dropout}"
         choices = {
             "routing_input": ROUTING_INPUTS,
             "expert_init": EXPERT_INITS,
@@ -66,6 +65,4 @@ class BRMoEConfig:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                problems.append(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        if problems:
-            raise ValueError("; ".join(problems))
+                yield f"{name} must be one of {allowed}, got {getattr(self, name)!r}"

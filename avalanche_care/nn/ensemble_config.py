@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from avalanche_care.checked import CheckedConfig
+
 
 @dataclass(frozen=True)
-class EnsembleConfig:
+class EnsembleConfig(CheckedConfig):
     """How EASE's subspaces are combined.
 
     Attributes:
@@ -36,11 +38,6 @@ class EnsembleConfig:
     max_adapters: int | None = None
     pretrained: bool = False
     beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        problems = self._problems()
-        if problems:
-            raise ValueError(f"{type(self).__name__}: " + "; ".join(problems))
 
     def _problems(self) -> list[str]:
         """Say what is wrong with the values."""

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from avalanche_care.checked import CheckedConfig
 from avalanche_care.strategies.aper_presets import PRESETS
-from avalanche_care.strategies.checked import CheckedConfig
 from avalanche_care.strategies.presets import HasPresets
 
 

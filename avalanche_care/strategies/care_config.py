@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import torch
 
+from avalanche_care.checked import CheckedConfig
 from avalanche_care.nn.brmoe_config import BRMoEConfig
 from avalanche_care.plugins.alignment import DECAYS
 from avalanche_care.plugins.ema import RULES
 from avalanche_care.statistics import COVARIANCES
 from avalanche_care.strategies.care_presets import PRESETS
-from avalanche_care.strategies.checked import CheckedConfig
 from avalanche_care.strategies.presets import HasPresets
 
 PRECISIONS = {"none": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -110,11 +110,10 @@ class CaREConfig(HasPresets, CheckedConfig):
         for name in ("weight_decay", "min_lr", "margin", "alignment_epochs", "perceptron_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 problems.append(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.ema_decay <= 1 or not 0 <= self.momentum < 1:
-            problems.append(
-                "expected ema_decay in [0, 1] and momentum in [0, 1), got "
-                f"{self.ema_decay} and {self.momentum}"
-            )
+        if not 0 <= self.ema_decay <= 1:
+            problems.append(f"ema_decay must be in [0, 1], got {self.ema_decay}")
+        if not 0 <= self.momentum < 1:
+            problems.append(f"momentum must be in [0, 1), got {self.momentum}")
         return problems
 
     @staticmethod

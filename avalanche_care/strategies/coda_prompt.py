@@ -101,7 +101,7 @@ class CODAPromptConfig(PromptConfig):
         if self.length % 2:
             yield f"length must be even, half keys and half values, got {self.length}"
         if len(set(self.blocks)) < len(self.blocks) or not self.blocks:
-            yield f"expected different blocks, and one at least, got {[*self.blocks]}"
+            yield f"blocks must be different blocks, and one at least, got {[*self.blocks]}"
 
     @staticmethod
     def presets() -> dict[str, dict[str, Any]]:

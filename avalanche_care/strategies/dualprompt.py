@@ -128,7 +128,10 @@ class DualPromptConfig(PromptConfig):
             yield f"pool must be an integer or None, got {self.pool!r}"
         blocks = [*self.general_blocks, *self.expert_blocks]
         if len(set(blocks)) < len(blocks) or not self.expert_blocks:
-            yield f"expected different blocks, and one for experts at least, got {blocks}"
+            yield (
+                "general_blocks and expert_blocks must be different blocks, and one for experts at "
+                f"least, got {blocks}"
+            )
 
     @staticmethod
     def presets() -> dict[str, dict[str, Any]]:

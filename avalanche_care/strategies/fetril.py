@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avalanche_care.checked import positive
 from avalanche_care.nn.fetril import LOSSES, FeTrILModel, PseudoFeatures, fit_linear
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
-from avalanche_care.strategies.checked import positive
 from avalanche_care.strategies.collecting import experience_features
 from avalanche_care.strategies.first_session import FirstSessionStrategy
 from avalanche_care.strategies.phases import Computation

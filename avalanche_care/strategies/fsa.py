@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from avalanche_care.checked import CheckedConfig, positive
 from avalanche_care.nn.discriminant import COVARIANCES, linear_discriminants
 from avalanche_care.nn.fsa import SessionHead
 from avalanche_care.nn.linear import LinearClassifier
 from avalanche_care.nn.moments import RunningMoments
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
-from avalanche_care.strategies.checked import CheckedConfig, positive
 from avalanche_care.strategies.collecting import experience_features
 from avalanche_care.strategies.first_session import FirstSessionStrategy
 from avalanche_care.strategies.phases import Computation, TrainingPhase
@@ -86,7 +86,7 @@ class FSAConfig(HasPresets, CheckedConfig):
         if not 0 <= self.dropout < 1:
             problems.append(f"dropout must be in [0, 1), got {self.dropout}")
         if any(epoch < 1 for epoch in self.milestones):
-            problems.append(f"milestones must be epochs from 1, got {self.milestones}")
+            problems.append(f"milestones must be positive, got {self.milestones}")
         return problems
 
     @staticmethod

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avalanche_care.checked import CheckedConfig
 from avalanche_care.nn.prompts import PromptedClassifier
 from avalanche_care.plugins.expansion import ExpansionPlugin
-from avalanche_care.strategies.checked import CheckedConfig
 from avalanche_care.strategies.phases import Phase, TrainingPhase
 from avalanche_care.strategies.presets import HasPresets
 from avalanche_care.strategies.template import PTMStrategy

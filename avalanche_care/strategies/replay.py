@@ -16,8 +16,8 @@ from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.storage_policy import ExemplarsBuffer
 from torch import Tensor
 
+from avalanche_care.checked import positive
 from avalanche_care.nn.vit import FrozenViT
-from avalanche_care.strategies.checked import positive
 from avalanche_care.strategies.earlier import whole_stream
 from avalanche_care.strategies.registry import register
 from avalanche_care.strategies.sequential import SequentialConfig, SequentialStrategy

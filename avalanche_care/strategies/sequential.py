@@ -16,11 +16,11 @@ from avalanche.core import BasePlugin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avalanche_care.checked import CheckedConfig, positive
 from avalanche_care.nn.linear import LinearClassifier
 from avalanche_care.nn.petl import KINDS
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
-from avalanche_care.strategies.checked import CheckedConfig, positive
 from avalanche_care.strategies.phases import Phase, TrainingPhase
 from avalanche_care.strategies.template import PTMStrategy
 from avalanche_care.strategies.tuning_config import tuning_options

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from avalanche_care.checked import CheckedConfig, positive
 from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.nn.heads import CosineHead
 from avalanche_care.nn.vit import FrozenViT
@@ -20,7 +21,7 @@ from avalanche_care.strategies.template import PTMStrategy
 
 
 @dataclass(frozen=True)
-class SimpleCILConfig:
+class SimpleCILConfig(CheckedConfig):
     """SimpleCIL has nothing to set.
 
     Attributes:
@@ -29,9 +30,9 @@ class SimpleCILConfig:
 
     batch_size: int = 64
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be positive, got {self.batch_size}")
+    def _problems(self) -> list[str]:
+        """Say what is wrong with the values."""
+        return positive(self, ("batch_size",), ("batch_size",))
 
 
 @register("simplecil", config=SimpleCILConfig, paper="Zhou et al., IJCV 2024", trains="nothing")

@@ -16,12 +16,12 @@ from avalanche.training import StreamingLDA
 from torch import nn
 from torch.nn import functional as F
 
+from avalanche_care.checked import CheckedConfig, positive
 from avalanche_care.nn.classifier import FrozenClassifier
 from avalanche_care.nn.heads import LinearHead
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
 from avalanche_care.plugins.silent import silent_evaluator
-from avalanche_care.strategies.checked import CheckedConfig, positive
 from avalanche_care.strategies.collecting import experience_features
 from avalanche_care.strategies.phases import Computation, Phase
 from avalanche_care.strategies.registry import register

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from avalanche_care.checked import CheckedConfig, positive
 from avalanche_care.nn.petl import KINDS
-from avalanche_care.strategies.checked import CheckedConfig, positive
 
 
 @dataclass(frozen=True)

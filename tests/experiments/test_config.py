@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wrong_settings
 
 from avalanche_care import CaREConfig
+from avalanche_care.benchmarks import DatasetRecord
+from avalanche_care.checked import ConfigError
 from avalanche_care.experiments.config import RunConfig, read_toml, run_config, run_type
 from avalanche_care.experiments.typed import from_plain
 from avalanche_care.nn import BRMoEConfig
@@ -30,7 +33,7 @@ def test_values_are_written_over_the_defaults() -> None:
             "method": "care",
             "seed": 7,
             "settings": {"lr": 1, "brmoe": {"top_k": 5}},
-            "benchmark": {"name": "x", "protocol": "B0-Inc3"},
+            "benchmark": {"name": "vtab", "protocol": "B0-Inc3"},
         }
     )
     assert config.settings == CaREConfig(lr=1.0, brmoe=BRMoEConfig(top_k=5))
@@ -61,55 +64,74 @@ def test_the_preset_of_the_benchmark_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("values", "lines"),
     [
-        ({}, ["'method' must name one, got None"]),
-        ({"method": "car"}, ["did you mean 'care'?"]),
+        ({}, ["method: is missing"]),
+        ({"method": "car"}, ["method: there is no method 'car'; did you mean 'care'?"]),
         (
             {"method": "care", "sed": 1, "benchmark": {"nam": 1}, "settings": {"brmoe": {"k": 1}}},
             [
-                "there is no setting 'sed'; did you mean 'seed'?",
-                "'benchmark.nam'; did you mean 'name'?",
-                "there is no setting 'settings.brmoe.k'",
+                "sed: there is no such setting; did you mean 'seed'?",
+                "benchmark.nam: there is no such setting; did you mean 'name'?",
+                "settings.brmoe.k: there is no such setting; expected some of ['bank_dtype",
             ],
         ),
         (
             {"method": "care", "seed": "1", "settings": {"epochs": 1.5, "soft_from_block": "x"}},
             [
-                "seed: input should be a valid integer, got '1'",
-                "settings.epochs: input should be a valid integer, got 1.5",
-                "settings.soft_from_block: input should be a valid integer, got 'x'",
+                "seed: must be a valid integer, got '1'",
+                "settings.epochs: must be a valid integer, got 1.5",
+                "settings.soft_from_block: must be a valid integer, got 'x'",
             ],
         ),
-        ({"method": "care", "settings": {"lr": -1, "epochs": 0}}, ["lr must be", "epochs must be"]),
-        ({"method": "care", "settings": 3}, ["settings must be a table, got 3"]),
-        ({"method": "care", "benchmark": "glyphs"}, ["benchmark must be a table, got 'glyphs'"]),
-        ({"method": "care", "seed": -1, "eval_every": 0}, ["seed must be", "eval_every must be"]),
-        ({"method": "care", "benchmark": {"class_order": "x"}}, ["class_order must be a seed"]),
+        (
+            {"method": "care", "settings": {"lr": -1, "epochs": 0}},
+            ["settings.lr: must be", "settings.epochs: must be"],
+        ),
+        ({"method": "care", "settings": 3}, ["settings: must be a table, got 3"]),
+        ({"method": "care", "benchmark": "glyphs"}, ["benchmark: must be a table, got 'glyphs'"]),
+        (
+            {"method": "care", "seed": -1, "evaluation": {"every": 0, "batch_size": 0}},
+            ["seed: must be", "evaluation.every: must be", "evaluation.batch_size: must be"],
+        ),
+        (
+            {"method": "care", "eval_every": 2, "eval_mb_size": 2, "evaluation": {"evry": 2}},
+            [
+                "eval_every: there is no such setting; did you mean 'evaluation.every'?",
+                "eval_mb_size: there is no such setting; did you mean 'evaluation.batch_size'?",
+                "evaluation.evry: there is no such setting; did you mean 'every'?",
+            ],
+        ),
+        (
+            {"method": "care", "benchmark": {"class_order": "x"}},
+            ["benchmark.class_order: must be a seed"],
+        ),
     ],
 )
 def test_everything_wrong_is_said_at_once(values: dict[str, Any], lines: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"run\.toml|no method") as info:
+    with pytest.raises(ConfigError, match=r"run\.toml cannot be used") as info:
         run_config(values, where="run.toml")
+    assert len(info.value.problems) == len(lines)
     for line in lines:
-        assert line in str(info.value)
+        assert [problem for problem in info.value.problems if problem.startswith(line)], line
 
 
 def test_what_cannot_change_a_number_is_not_part_of_the_identity() -> None:
-    plain = run_config({"method": "care"})
+    plain = run_config({"method": "care", "benchmark": {"name": "vtab"}})
     local = {
         "device": "cuda",
         "num_workers": 4,
-        "eval_mb_size": 3,
+        "evaluation": {"batch_size": 3},
         "save_every": 0,
         "save_every_phase": True,
-        "benchmark": {"root": "x", "cache_eval": True},
+        "benchmark": {"name": "vtab", "root": "x", "cache_eval": True},
         "backbone": {"weights": "y", "compile": True},
     }
     same = run_config({"method": "care", **local})
     assert same.identity() == plain.identity()
     assert same.directory_name == plain.directory_name
+    change: dict[str, Any]
     for change in (
         {"seed": 2},
-        {"eval_every": 2},
+        {"evaluation": {"every": 2}},
         {"settings": {"lr": 0.5}},
         {"settings": {"brmoe": {"top_k": 2}}},
         {"benchmark": {"protocol": "B0-Inc5"}},
@@ -117,7 +139,8 @@ def test_what_cannot_change_a_number_is_not_part_of_the_identity() -> None:
         {"benchmark": {"packed": True}},
         {"backbone": {"img_size": 32}},
     ):
-        assert run_config({"method": "care", **change}).directory_name != plain.directory_name
+        changed = {**change, "benchmark": {"name": "vtab", **change.get("benchmark", {})}}
+        assert run_config({"method": "care", **changed}).directory_name != plain.directory_name
 
 
 def test_options_of_the_benchmark() -> None:
@@ -125,7 +148,7 @@ def test_options_of_the_benchmark() -> None:
         return run_config({"method": "care", "benchmark": values}).benchmark.options()
 
     assert options() == {}
-    assert options(class_order=1990, n_classes=5) == {"class_order_seed": 1990, "n_classes": 5}
+    assert options(class_order=1990, n_classes=50) == {"class_order_seed": 1990, "n_classes": 50}
     assert options(class_order="natural") == {"class_order_seed": None}
 
 
@@ -141,6 +164,122 @@ def test_toml(tmp_path: Path) -> None:
         read_toml(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize(
+    ("values", "lines"), wrong_settings.one_right(wrong_settings.RUN), ids=["", *wrong_settings.RUN]
+)
+def test_every_problem_is_reported_once(values: dict[str, Any], lines: list[str]) -> None:
+    with pytest.raises(ConfigError, match="the run cannot be used") as info:
+        run_config(wrong_settings.nested({"method": "care", **values}))
+    wrong_settings.check(list(info.value.problems), lines)
+
+
+def test_without_the_method_the_rest_is_looked_at() -> None:
+    wrong = {name: entry for name, entry in wrong_settings.RUN.items() if "epochs" not in name}
+    others = {name: entry for name, entry in wrong.items() if not name.startswith("settings")}
+    values = {name: entry.value for name, entry in wrong.items()}
+    for method, line in (
+        ({"method": "car"}, "method: there is no method 'car'; did you mean 'care'?"),
+        ({"method": 3}, "method: must be a valid string, got 3"),
+        ({"method": None}, "method: must be a valid string, got None"),
+        ({}, "method: is missing; 'avalanche-care methods' lists them"),
+    ):
+        with pytest.raises(ConfigError) as info:
+            run_config(wrong_settings.nested({**method, **values}))
+        lines = [line, *(entry.line for entry in others.values())]
+        wrong_settings.check(list(info.value.problems), lines)
+
+
+def test_presets_that_there_are_not() -> None:
+    def problems(preset: Any, method: str = "care", **settings: Any) -> tuple[str, ...]:
+        with pytest.raises(ConfigError) as info:
+            run_config({"method": method, "settings": {"preset": preset, **settings}})
+        return info.value.problems
+
+    first, second = problems("vtab/B0-Inc1", epochs=0)
+    assert first.startswith("settings.preset: there is no CaRE preset 'vtab/B0-Inc1'; did you mean")
+    assert second == "settings.epochs: must be positive, got 0"
+    assert problems(3) == ("settings.preset: must be the name of a preset, got 3",)
+    assert problems("x", "simplecil") == (
+        "settings.preset: SimpleCILConfig has no presets, got 'x'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "lines"),
+    [
+        (
+            {"name": "cifar100", "protocol": "B0-Inc200", "transforms": "cares"},
+            ["benchmark: increment=200 is more", "benchmark.transforms: "],
+        ),
+        (
+            {"name": "glyphs", "packed": True, "n_classes": 2000},
+            ["benchmark: glyphs has images and trans", "benchmark: glyphs has 1000 classes, got"],
+        ),
+        ({"name": "folders"}, ["benchmark.name: for two directories of your own call"]),
+        ({"name": 3, "protocol": "B0-Inc2000"}, ["benchmark.name: must be a valid string, got 3"]),
+        ({"protocol": "B0-Inc0"}, ["benchmark.protocol: increment must be an integer of at least"]),
+        ({"class_order": -1}, ["benchmark.class_order: must be a seed, 'natural' or"]),
+        (
+            {"class_order": 1.5},
+            ["benchmark.class_order: must be a valid integer or a valid string, got 1.5"],
+        ),
+        ({"n_classes": 0}, ["benchmark.n_classes: must be at least 1, got 0"]),
+    ],
+)
+def test_what_can_be_told_without_the_data(benchmark: dict[str, Any], lines: list[str]) -> None:
+    with pytest.raises(ConfigError) as info:
+        run_config({"method": "simplecil", "benchmark": benchmark})
+    wrong_settings.check(list(info.value.problems), lines)
+
+
+def test_imported_data_is_known(tmp_path: Path) -> None:
+    values = {"method": "simplecil", "benchmark": {"name": "birds", "root": str(tmp_path)}}
+    with pytest.raises(ConfigError, match=r"benchmark\.name: no benchmark is called 'birds'"):
+        run_config(values)
+    (tmp_path / "birds").mkdir()
+    record = DatasetRecord(
+        name="birds", classes=30, train_images=300, test_images=60, source="a friend"
+    )
+    record.save(tmp_path / "birds")
+    assert run_config(values).benchmark.name == "birds"
+    with pytest.raises(ConfigError, match="birds has 30 classes, got n_classes=31"):
+        run_config({**values, "benchmark": {**values["benchmark"], "n_classes": 31}})  # type: ignore[dict-item]
+
+
+@dataclasses.dataclass(frozen=True)
+class OneAtATime:
+    """Checks its fields one after the other, and both together."""
+
+    low: int = 0
+    high: int = 10
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.step < 1:
+            raise ValueError(f"step must be at least 1, got {self.step}")
+        if self.low > self.high:
+            raise ValueError(f"low must not be more than high, got {self.low} and {self.high}")
+
+
+@pytest.mark.parametrize(
+    ("values", "problems"),
+    [
+        ({"low": 3, "high": 2}, ["low: must not be more than high, got 3 and 2"]),
+        (
+            {"low": 3, "high": 2, "step": 0},
+            ["step: must be at least 1, got 0", "low: must not be more than high, got 3 and 2"],
+        ),
+        # whether 12 is too much cannot be told from what stands in for the value of high
+        ({"low": 12, "high": "x"}, ["high: must be a valid integer, got 'x'"]),
+        ({"low": 12, "high": 13, "stop": 1}, ["stop: there is no such setting; did you mean"]),
+    ],
+)
+def test_classes_of_others(values: dict[str, Any], problems: list[str]) -> None:
+    with pytest.raises(ConfigError) as info:
+        from_plain(OneAtATime, values, where="x")
+    wrong_settings.check(list(info.value.problems), problems)
+
+
 @dataclasses.dataclass(frozen=True)
 class Order:
     """For lists."""
@@ -150,7 +289,7 @@ class Order:
 
 def test_lists_become_tuples() -> None:
     assert from_plain(Order, {"order": [2, 1]}, where="x") == Order((2, 1))
-    with pytest.raises(ValueError, match=r"order.*1: input should be a valid integer, got 'a'"):
+    with pytest.raises(ValueError, match=r"order\.1: must be a valid integer, got 'a'"):
         from_plain(Order, {"order": [2, "a"]}, where="x")
 
 

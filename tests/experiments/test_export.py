@@ -119,6 +119,14 @@ def test_the_backbone_can_go_along(exported: Any, tmp_path: Path) -> None:
     assert torch.equal(avalanche_care.load(out).scores(x), avalanche_care.load(alone).scores(x))
 
 
+def test_those_who_may_read_other_files_may_read_it(exported: Any, tmp_path: Path) -> None:
+    directory, _ = exported("simplecil")
+    out = export_run(directory, tmp_path / "model", with_backbone=True)
+    (tmp_path / "other").touch()
+    expected = (tmp_path / "other").stat().st_mode
+    assert {file.stat().st_mode for file in out.iterdir()} == {expected}
+
+
 def test_a_backbone_of_timm_at_another_size(tmp_path: Path) -> None:
     import timm
 

@@ -12,8 +12,9 @@ from unittest.mock import MagicMock
 import pytest
 from short_runs import short_run
 
+import avalanche_care
 from avalanche_care.experiments import launch
-from avalanche_care.experiments.config import BackboneConfig, run_config
+from avalanche_care.experiments.config import BackboneConfig, EvaluationConfig, run_config
 from avalanche_care.experiments.directory import OtherRun
 from avalanche_care.experiments.estimate import describe_run
 from avalanche_care.experiments.launch import read_run, resume, run
@@ -90,7 +91,7 @@ def test_a_dry_run_says_what_is_there(tmp_path: Path) -> None:
 def test_a_directory_is_enough_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from avalanche_care.experiments.directory import RunDirectory
 
-    asked = config(eval_mb_size=3, settings={"batch_size": 7})
+    asked = config(evaluation={"batch_size": 3}, settings={"batch_size": 7})
     with monkeypatch.context() as patch:
 
         def stop(*args: Any) -> None:
@@ -103,9 +104,43 @@ def test_a_directory_is_enough_to_go_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert not (directory / "failed.json").exists()  # to stop is no failure
     assert read_run(directory) == asked
     moved = directory.rename(tmp_path / "elsewhere")
-    result = resume(moved, progress=False, eval_mb_size=5)
+    result = resume(moved, progress=False, evaluation=EvaluationConfig(batch_size=5))
     assert result.extra["eval_mb_size"] == 5
     assert (moved / "result.json").exists()
+
+
+def test_directories_of_older_versions_go_on(tmp_path: Path) -> None:
+    first = run(config(evaluation={"every": 2, "batch_size": 7}), tmp_path, progress=False)
+    assert first.extra["eval_every"] == 2
+    (directory,) = tmp_path.iterdir()
+    path = directory / "config.json"
+    noted = json.loads(path.read_text())
+    old = noted["details"]["run"]
+    evaluation = old.pop("evaluation")
+    old |= {"eval_every": evaluation["every"], "eval_mb_size": evaluation["batch_size"]}
+    path.write_text(json.dumps(noted))
+    asked = config(evaluation={"every": 2, "batch_size": 7})
+    assert read_run(directory) == asked
+    assert launch.finished(asked, directory) == first
+    assert launch.finished(config(evaluation={"every": 1}), directory) is None
+    assert resume(directory, progress=False) == first
+
+
+PUBLISHED = Path(avalanche_care.__file__).parents[1] / "benchmarks" / "results" / "quick" / "runs"
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*-seed1-*")), ids=lambda path: path.name)
+def test_runs_of_older_versions_are_found_where_they_are(path: Path) -> None:
+    assert read_run(path).directory_name == path.name
+
+
+def test_a_run_can_be_read_where_its_data_is_not(tmp_path: Path) -> None:
+    first = run(config(), tmp_path, progress=False)
+    (directory,) = tmp_path.iterdir()
+    path = directory / "config.json"
+    path.write_text(path.read_text().replace('"name": "glyphs"', '"name": "birds"'))
+    assert read_run(directory).benchmark.name == "birds"
+    assert resume(directory, progress=False) == first
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
@@ -119,7 +154,7 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_noted_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = config(eval_every=1)
+    asked = config()
     directory = tmp_path / asked.directory_name
     with pytest.raises(ValueError, match="cannot be used"):
         run(config(device="cuda:77"), tmp_path, progress=False)

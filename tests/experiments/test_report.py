@@ -13,12 +13,18 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 from runs import IN21K, made_up, save
 
 from avalanche_care.benchmarks import Protocol
 from avalanche_care.experiments.config import run_config
+from avalanche_care.experiments.figures import write as writing
 from avalanche_care.experiments.published import SOURCES, published
 from avalanche_care.experiments.report import write_report
+from avalanche_care.experiments.reporting.cells import cells
+from avalanche_care.experiments.reporting.collect import collect_runs
+from avalanche_care.experiments.reporting.comparison import Comparison
+from avalanche_care.experiments.reporting.drawings import draw
 from avalanche_care.experiments.results import RunResult
 from avalanche_care.experiments.suite import Suite
 from avalanche_care.experiments.suite_list import write_suite_list
@@ -52,6 +58,24 @@ def notes(out: Path, name: str) -> str:
     text = (out / "report.md").read_text().replace("\\", "")
     start = text.index(f"## {title[1].replace(chr(92), '')}\n")
     return text[start:].split("\n## ")[0]
+
+
+def links_of(text: str) -> dict[str, str]:
+    """What each label in Markdown stands for."""
+    defined = re.findall(r"^\[(\w+)\]: (\S+)$", text, re.M)
+    assert len(dict(defined)) == len(defined)
+    assert set(re.findall(r"\]\[(\w+)\]", text)) == set(dict(defined))  # all, and no others
+    return dict(defined)
+
+
+def linked_from(cell: str, text: str) -> list[str]:
+    """The runs behind a cell in Markdown, through the line that names them if there are several."""
+    links = links_of(text)
+    [label] = re.findall(r"\]\[(\w+)\]", cell)
+    if not links[label].startswith("#"):
+        return [links[label]]
+    [line] = re.findall(rf'<a id="{links[label][1:]}"></a>(.*)', text)
+    return [links[name] for name in re.findall(r"\]\[(\w+)\]", line)]
 
 
 def table_lines(text: str) -> list[str]:
@@ -119,7 +143,11 @@ def test_links_lead_to_the_runs(tmp_path: Path) -> None:
     out = report(tmp_path)
     linked = {
         "index.html": re.findall(r'href="([^"#][^"]*)"', (out / "index.html").read_text()),
-        "report.md": re.findall(r"\]\(([^)]*)\)", (out / "report.md").read_text()),
+        "report.md": [
+            link
+            for link in links_of((out / "report.md").read_text()).values()
+            if not link.startswith("#")
+        ],
     }
     for links in linked.values():
         found = {(out / unquote(link)).resolve() for link in links if not link.startswith("data:")}
@@ -128,6 +156,40 @@ def test_links_lead_to_the_runs(tmp_path: Path) -> None:
     assert rows(out, "glyphs-b0-inc2")["care"]["runs"].split("; ") == [
         f"../../runs/{path.name}" for path in runs
     ]
+
+
+def test_every_number_of_the_text_names_its_runs(tmp_path: Path) -> None:
+    runs = [save(tmp_path / "runs", made_up(seed=seed)) for seed in (1, 2)]
+    runs.append(save(tmp_path / "runs", made_up("mos", 1)))
+    save(tmp_path / "runs", made_up("mos", 2), status="failed")
+    text = (report(tmp_path) / "report.md").read_text()
+    behind = {
+        "care": [f"../runs/{run.name}" for run in runs[:2]],
+        "mos": [f"../runs/{runs[2].name}"],
+    }
+    rows = [line.split(" | ") for line in text.split("\n") if re.match(r"\| (care|mos) ", line)]
+    numbers = 0
+    for row in rows:
+        method = row[0][2:].split()[0]
+        for cell in row[3:]:
+            assert linked_from(cell, text) == behind[method], cell
+            numbers += 1
+    assert numbers == 2 * (3 + 8 + 6)  # main table, definitions, cost
+
+
+def test_the_text_does_not_say_twice_what_it_can_link(tmp_path: Path) -> None:
+    paths = [save(tmp_path / "runs", made_up(seed=seed)) for seed in (1, 2, 3)]
+    save(tmp_path / "runs", made_up("simplecil"))
+    text = (report(tmp_path) / "report.md").read_text()
+    for path in paths:
+        assert text.count(f"../runs/{path.name}") == 1
+    assert text.count("epochs = 4 (default 20)") == 1
+    below = notes(tmp_path / "report", "glyphs-b0-inc2-definitions")
+    assert "<sup>a, b</sup> see [glyphs, B0-Inc2, 5 tasks](#glyphs-b0-inc2)" in below
+    anchors = re.findall(r'<a id="([^"]*)"></a>', text)
+    assert len(set(anchors)) == len(anchors)
+    assert set(re.findall(r"\(#([^)]*)\)", text)) <= set(anchors)
+    assert {link[1:] for link in links_of(text).values() if link[0] == "#"} <= set(anchors)
 
 
 def test_what_is_missing_or_failed_says_so(tmp_path: Path) -> None:
@@ -290,7 +352,7 @@ def test_runs_of_a_suite_that_were_not_begun(tmp_path: Path) -> None:
     assert "6 runs: 3 complete, 3 not run." in (out / "report.md").read_text()
     for links in (
         re.findall(r'href="([^"#]*)"', (out / "index.html").read_text()),
-        re.findall(r"\]\(([^)]*)\)", (out / "report.md").read_text()),
+        [x for x in links_of((out / "report.md").read_text()).values() if x[0] != "#"],
     ):
         assert all((out / link).exists() for link in links if not link.startswith("data:"))
 
@@ -322,7 +384,8 @@ def test_seconds_of_different_machines_are_told(tmp_path: Path) -> None:
     save(tmp_path / "runs", made_up())
     save(tmp_path / "runs", made_up("simplecil", hardware={"device": "NVIDIA H100", "cpu": "x"}))
     text = notes(report(tmp_path), "glyphs-b0-inc2-cost")
-    assert "different machines: NVIDIA H100, x; cpu, Processor" in text
+    assert "different machines: NVIDIA H100, x; Processor, 1 thread" in text
+    assert "over runs of different machines" not in text  # each row is of one
 
 
 def test_a_report_replaces_one_and_nothing_else(tmp_path: Path) -> None:
@@ -363,6 +426,63 @@ def test_figures_are_embedded(tmp_path: Path) -> None:
     assert page.count('src="data:image/png;base64,') == len(drawn)
     for path in drawn:
         assert f"(figures/{path.name})" in (out / "report.md").read_text()
+
+
+def test_figures_name_their_runs(tmp_path: Path) -> None:
+    routing = {"router_recall": [0.4], "expert_recall": [0.5], "top_m": 2, "top_k": 3}
+    routed = [
+        save(tmp_path / "runs", made_up(seed=seed, extra={"routing": routing})) for seed in (1, 2)
+    ]
+    others = [save(tmp_path / "runs", made_up("mos")), save(tmp_path / "runs", made_up(seed=3))]
+    save(tmp_path / "runs", made_up("mos", 2), status="failed")
+    out = report(tmp_path, figures=True)
+    text, page = ((out / name).read_text() for name in ("report.md", "index.html"))
+    whole = "all complete runs of [glyphs, B0-Inc2, 5 tasks](#glyphs-b0-inc2)."
+    figures = re.findall(r"^### (.*)\n\n!.*\n\n.*\n\nRuns: (.*)$", text, re.M)
+    assert len(figures) == len(list((out / "figures").glob("*.png"))) == 6
+    told = {title.split(" on ")[0]: runs for title, runs in figures}
+    recall = told.pop("Routing recall of care")
+    assert set(told.values()) == {whole}
+    names = re.fullmatch(r"care, seeds \[1\]\[(\w+)\], \[2\]\[(\w+)\]\.", recall)
+    assert names is not None
+    assert [links_of(text)[name] for name in names.groups()] == [
+        f"../runs/{p.name}" for p in routed
+    ]
+    linked = '<a href="#glyphs-b0-inc2">glyphs, B0-Inc2, 5 tasks</a>.</figcaption>'
+    assert page.count(f"<br>Runs: all complete runs of {linked}") == 5
+    assert 'id="glyphs-b0-inc2"' in page
+    seeds = ", ".join(f'<a href="../runs/{p.name}">{i}</a>' for i, p in enumerate(routed, 1))
+    assert f"<br>Runs: care, seeds {seeds}.</figcaption>" in page
+    for name, inside in {
+        "glyphs-accuracy": [*routed, *others],
+        "glyphs-b0-inc2-care-recall": routed,
+    }.items():
+        with Image.open(out / "figures" / f"{name}.png") as image:
+            source = image.info["Source"]
+        assert set(source.removeprefix("Runs: ").split("; ")) == {path.name for path in inside}
+
+
+def test_a_figure_of_two_settings_names_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "save", lambda figure, path, **_: path)
+    longer = Protocol(4, 2, 10)
+    made = [(1, {}), (1, {"protocol": longer}), (2, {"protocol": longer, "every": 4})]
+    for seed, changes in made:
+        save(tmp_path, made_up(seed=seed, **changes))
+    comparison = Comparison(cells(collect_runs(tmp_path)), known)
+    drawn = {d.file.path.stem: d for d in draw(comparison, tmp_path / "figures")}
+    both = (
+        ("glyphs-b0-inc2", "glyphs, B0-Inc2, 5 tasks"),
+        ("glyphs-b4-inc2", "glyphs, B4-Inc2, 4 tasks"),
+    )
+    assert (drawn["glyphs-accuracy"].tables, drawn["glyphs-accuracy"].groups) == (both, ())
+    assert drawn["glyphs-b4-inc2-matrix"].tables == both[1:]
+    forgetting = drawn["glyphs-forgetting"]  # of which the last run knows nothing
+    assert forgetting.tables == both[:1]
+    [(name, [run])] = forgetting.groups
+    assert (name, run.label) == ("care", "1")
+    assert "B4-Inc2-seed1" in str(run.path)
 
 
 def test_settings_with_one_title_are_told_apart(tmp_path: Path) -> None:

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wrong_settings
 from short_runs import comparable
 
 import avalanche_care
 from avalanche_care import CaREConfig
+from avalanche_care.checked import ConfigError
 from avalanche_care.experiments import RunResult, _suite_bar
 from avalanche_care.experiments.engines import Job, Outcome, execute
 from avalanche_care.experiments.engines import job as job_module
 from avalanche_care.experiments.suite import Suite, SuiteStopped, read_suite, run_suite
+from avalanche_care.experiments.suite_list import read_suite_lists, write_suite_list
 from avalanche_care.strategies.registry import available_methods
 
 EXAMPLES = Path(avalanche_care.__file__).parents[1] / "examples" / "suites"
@@ -66,8 +69,9 @@ def test_a_file_stands_for_all_combinations(tmp_path: Path) -> None:
         img_size = [32, 64]
         [settings]
         care = [{}, {lr = 0.25, brmoe = {top_k = 5}}]
+        [evaluation]
+        every = 2
         [run]
-        eval_every = 2
         device = "cuda"
         """,
     )
@@ -94,7 +98,9 @@ def test_a_file_stands_for_all_combinations(tmp_path: Path) -> None:
         for size in (32, 64)
         for method, changed in (("care", False), ("care", True), ("simplecil", None))
     ]
-    assert {(run.eval_every, run.device) for run in read.runs} == {(2, "cuda")}
+    assert {(run.evaluation.every, run.device) for run in read.runs} == {(2, "cuda")}
+    write_suite_list(read, tmp_path)
+    assert {planned.eval_every for planned in read_suite_lists(tmp_path)} == {2}
     published = [run for run in read.runs if run.benchmark.name == "omnibenchmark1k"]
     assert {run.benchmark.transforms for run in published} == {"care"}
     assert published[0].settings == CaREConfig.preset("omnibenchmark1k/B100-Inc3")
@@ -145,29 +151,32 @@ def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
             [settings]
             care = {epoch = 3}
             l2p = {}
+            [evaluation]
+            every = 0
             [run]
             seed = 3
             devise = "cpu"
-            eval_every = 0
+            eval_every = 3
             """,
         )
     lines = str(info.value).split("\n- ")[1:]
     expected = [
-        "there is no setting 'benchmarc'; did you mean 'benchmarks'?",
+        "benchmarc: there is no such setting; did you mean 'benchmarks'?",
         "methods: there is no method 'simplcil'; did you mean 'simplecil'?",
-        "methods has 'care' more than once",
-        "benchmarks[0]: no benchmark is called 'glyph', did you mean 'glyphs'?",
-        "benchmarks[0]: a protocol is written B{base}-Inc{increment}",
-        "benchmarks[0]: increment must be an integer of at least 1, got 0",
-        "benchmarks[1]: class_order is an empty list",
+        "methods: has 'care' more than once",
+        "benchmarks[0].name: no benchmark is called 'glyph', did you mean 'glyphs'?",
+        "benchmarks[0].protocol: a protocol is written B{base}-Inc{increment}",
+        "benchmarks[0].protocol: increment must be an integer of at least 1, got 0",
+        "benchmarks[1].class_order: is an empty list",
         "benchmarks[2]: increment=200 is more than the 100 classes",
-        "backbones: there is no setting 'image_size'; did you mean 'img_size'?",
-        "settings.care: there is no setting 'epoch'; did you mean 'epochs'?",
-        "settings.l2p: 'l2p' is not among the methods of the suite",
-        "run: 'seed' belongs in seeds",
-        "run: there is no setting 'devise'; did you mean 'device'?",
-        "seeds.1: input should be a valid integer, got 'two'",
-        "run: eval_every must be at least 1, got 0",
+        "backbones.image_size: there is no such setting; did you mean 'img_size'?",
+        "settings.care.epoch: there is no such setting; did you mean 'epochs'?",
+        "settings.l2p: is for a method that the suite does not have",
+        "run.seed: belongs in seeds",
+        "run.devise: there is no such setting; did you mean 'device'?",
+        "seeds.1: must be a valid integer, got 'two'",
+        "run.eval_every: there is no such setting; did you mean 'evaluation.every'?",
+        "evaluation.every: must be at least 1, got 0",
     ]
     for start in expected:
         assert [line for line in lines if line.startswith(start)], start
@@ -175,31 +184,50 @@ def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "lines"),
+    wrong_settings.one_right(wrong_settings.SUITE),
+    ids=["", *wrong_settings.SUITE],
+)
+def test_every_problem_is_reported_once(
+    values: dict[str, Any], lines: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"tiny\.toml cannot be used") as info:
+        suite(tmp_path, wrong_settings.toml(values))
+    wrong_settings.check(list(info.value.problems), lines)
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("seeds = [1]\nbenchmarks = {}", "methods: field required"),
-        ('methods = "care"', "benchmarks: field required"),
-        ('methods = 3\nbenchmarks = {}\nseeds = "x"', "methods: input should be"),
-        ('methods = "care"\nbenchmarks = {}\nseeds = "x"', "seeds: input should be"),
-        ('methods = "care"\nbenchmarks = {}\nseeds = [true]', "seeds.0: input should be"),
-        ('methods = "care"\nbenchmarks = ["glyphs"]', "benchmarks.0: input should be"),
+        ("seeds = [1]\nbenchmarks = {}", "methods: is missing"),
+        ('methods = "care"', "benchmarks: is missing"),
+        ('methods = 3\nbenchmarks = {}\nseeds = "x"', "methods: must be a list"),
+        ('methods = "care"\nbenchmarks = {}\nseeds = "x"', "seeds: must be a list"),
+        ('methods = "care"\nbenchmarks = {}\nseeds = [true]', "seeds.0: must be"),
+        ('methods = "care"\nbenchmarks = ["glyphs"]', "benchmarks.0: must be a table"),
         ('methods = "care"\nbenchmarks = {}\nseeds = []', "has no runs"),
         ("methods = []\nbenchmarks = {}", "has no runs"),
-        ('methods = "care"\nbenchmarks = {}\nseeds = -1', "seed must be at least 0, got -1"),
-        ('methods = "care"\nbenchmarks = {}\nrun = {eval_every = 0}', "run: eval_every must be"),
+        ('methods = "care"\nbenchmarks = {}\nseeds = -1', "seeds: must be at least 0, got -1"),
+        ('methods = "care"\nbenchmarks = {}\nevaluation = {every = 0}', "evaluation.every: must"),
         ('methods = "care"\nbenchmarks = {}\nsettings = {care = 3}', "must be a table, or several"),
-        ('methods = "care"\nbenchmarks = {}\nsettings = {care = {lr = "x"}}', "settings.care: lr"),
+        (
+            'methods = "care"\nbenchmarks = {}\nsettings = {care = {lr = "x"}}',
+            "settings.care.lr: must be",
+        ),
         (
             'methods = "care"\nbenchmarks = {}\nsettings = {care = {preset = "vtab"}}',
-            "care on glyphs: ",
+            "settings.care.preset: there is no CaRE preset 'vtab'; expected",
         ),
         (
             'methods = "care"\nbenchmarks = {}\nsettings = {care = [{}, {preset = "none"}]}',
             "is asked for 2 times",
         ),
         ('methods = "care"\nbenchmarks = [{}, {name = "glyphs"}]', "is asked for 2 times"),
-        ('methods = "care"\nbenchmarks = {}\nseeds = [1, 1]', "seeds has 1 more than once"),
-        ('methods = "care"\nbenchmarks = {name = "folders"}', "benchmark is called 'folders'"),
+        ('methods = "care"\nbenchmarks = {}\nseeds = [1, 1]', "seeds: has 1 more than once"),
+        (
+            'methods = "care"\nbenchmarks = {name = "folders"}',
+            "benchmarks.name: for two directories",
+        ),
         ("methods = [", "is not a TOML file"),
     ],
 )

@@ -210,11 +210,11 @@ def test_own_subspaces_end_where_adapters_do() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"alpha": -1.0, "beta": float("nan")}, "alpha must not be negative.*; beta must not"),
+        ({"alpha": -1.0, "beta": float("nan")}, "alpha must not be negative.*\n- beta must not"),
         ({"similar_to": "all"}, "similar_to must be one of"),
-        ({"softmax_over": "both", "max_adapters": 0}, "softmax_over.*; max_adapters must be at"),
+        ({"softmax_over": "both", "max_adapters": 0}, "softmax_over.*\n- max_adapters must be at"),
     ],
 )
 def test_settings_that_make_no_sense(config: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"EnsembleConfig: {message}"):
+    with pytest.raises(ValueError, match=f"EnsembleConfig cannot be used:\n- {message}"):
         EnsembleConfig(**config)

@@ -412,11 +412,11 @@ def test_every_preset_is_valid_and_can_be_changed() -> None:
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        (APERAdapterConfig, {"epochs": 0, "lr": -1.0}, "epochs must be positive, got 0; lr must"),
+        (APERAdapterConfig, {"epochs": 0, "lr": -1.0}, "epochs must be positive, got 0\n- lr must"),
         (APERAdapterConfig, {"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         (APERAdapterConfig, {"bottleneck": 2.5}, "bottleneck must be an integer, got 2.5"),
         (APERAdapterConfig, {"scale": 0.0}, "scale must be positive"),
-        (APERSSFConfig, {"std": -0.1}, "APERSSFConfig: std must not be negative"),
+        (APERSSFConfig, {"std": -0.1}, "APERSSFConfig cannot be used:\n- std must not be negative"),
         (APERVPTDeepConfig, {"tokens": 0}, "tokens must be positive"),
         (APERFinetuneConfig, {"weight_decay": float("nan")}, "weight_decay must not be negative"),
         (APERFinetuneConfig, {"head_scale": float("inf")}, "head_scale must be positive, got inf"),

@@ -276,7 +276,9 @@ def test_no_epochs_are_refused() -> None:
 
 
 def test_settings_are_reported_all_at_once() -> None:
-    with pytest.raises(ValueError, match=r"FinetuneConfig: epochs must .*; lr must .*got -1"):
+    with pytest.raises(
+        ValueError, match=r"FinetuneConfig cannot be used:\n- epochs must .*\n- lr must .*got -1"
+    ):
         get_method("finetune").config(epochs=0, lr=-1)
     with pytest.raises(ValueError, match="batch_size must be positive, got 0"):
         get_method("simplecil").config(batch_size=0)

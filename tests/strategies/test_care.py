@@ -484,7 +484,7 @@ def test_all_problems_of_a_config_are_reported_at_once() -> None:
         "epochs must be positive, got 0",
         "lr must be positive, got -1.0",
         "margin must not be negative, got -0.1",
-        "momentum in [0, 1), got 0.999 and 1.0",
+        "momentum must be in [0, 1), got 1.0",
     ):
         assert part in str(caught.value)
 

@@ -412,7 +412,13 @@ def test_lwf_refuses_task_labels() -> None:
         (
             "finetune",
             {"tuning": "lora", "epochs": 0, "lr": -1.0, "momentum": 1.0, "weight_decay": -1.0},
-            ("FinetuneConfig: tuning must", "epochs", "lr must", "momentum", "weight_decay"),
+            (
+                "FinetuneConfig cannot be used:\n- tuning must",
+                "epochs",
+                "lr must",
+                "momentum",
+                "weight_decay",
+            ),
         ),
         ("joint", {"every": 0, "epochs": 1.5}, ("every must be", "epochs must be an integer")),
         ("replay", {"memory": 0, "lr": 0.0}, ("memory must be positive", "lr must")),
@@ -421,7 +427,7 @@ def test_lwf_refuses_task_labels() -> None:
         (
             "slda",
             {"shrinkage": 2.0, "streaming": False, "batch_size": 0},
-            ("SLDAConfig: batch_size", "shrinkage must", "without streaming"),
+            ("SLDAConfig cannot be used:\n- batch_size", "shrinkage must", "without streaming"),
         ),
     ],
 )

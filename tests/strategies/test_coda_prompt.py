@@ -142,8 +142,8 @@ def test_a_config_names_everything_that_is_wrong() -> None:
         CODAPromptConfig(components_per_task=0, length=7, blocks=(1, 1), orthogonality=-1.0)
     message = str(info.value)
     for part in (
-        "CODAPromptConfig: ", "components_per_task must be pos", "length must be even",
-        "expected different blocks", "orthogonality must not be neg",
+        "CODAPromptConfig cannot be used", "components_per_task must be pos", "length must be even",
+        "blocks must be different blocks", "orthogonality must not be neg",
     ):  # fmt: skip
         assert part in message
     with pytest.raises(ValueError, match=r"blocks of 0 \.\. 1, got \[0, 1, 2, 3, 4\]"):

@@ -145,8 +145,8 @@ def test_a_config_names_everything_that_is_wrong() -> None:
         DualPromptConfig(epochs=0, pool=0, pull=-1.0, choice="x", init="y", expert_blocks=(1, 2))
     message = str(info.value)
     for part in (
-        "DualPromptConfig: ", "epochs must be pos", "pool must be pos", "pull must not be neg",
-        "choice must be one of", "init must be one of", "expected different blocks",
+        "DualPromptConfig cannot", "epochs must be pos", "pool must be pos", "pull must not be neg",
+        "choice must be one of", "init must be one of", "expert_blocks must be different blocks",
     ):  # fmt: skip
         assert part in message
     with pytest.raises(ValueError, match="pool must be an integer"):

@@ -140,7 +140,9 @@ def test_a_model_from_its_arguments(benchmark: CILBenchmark) -> None:
 
 
 def test_config() -> None:
-    with pytest.raises(ValueError, match="FeTrILConfig: epochs must be positive") as info:
+    with pytest.raises(
+        ValueError, match="FeTrILConfig cannot be used:\n- epochs must be positive"
+    ) as info:
         FeTrILConfig(epochs=0, classifier="knn", penalty=0.0, neighbour=0, iterations=1.5)  # type: ignore[arg-type]
     for word in ("classifier must", "penalty", "neighbour", "iterations must be an integer"):
         assert word in str(info.value)

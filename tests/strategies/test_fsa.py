@@ -171,7 +171,9 @@ def test_config() -> None:
     assert all(FSAConfig.preset(name) for name in PRESETS)
     with pytest.raises(ValueError, match="no FSA preset 'few-shots'; did you mean 'few-shot'"):
         FSAConfig.preset("few-shots")
-    with pytest.raises(ValueError, match="FSAConfig: epochs must be positive") as info:
+    with pytest.raises(
+        ValueError, match="FSAConfig cannot be used:\n- epochs must be positive"
+    ) as info:
         FSAConfig(
             tuning="lora",
             epochs=0,

@@ -195,7 +195,7 @@ def test_a_config_names_everything_that_is_wrong() -> None:
         L2PConfig(epochs=0, lr=-1.0, pool=3, pull=-0.1, choice="batch", init="x", clip_norm=0.0)
     message = str(info.value)
     for part in (
-        "L2PConfig: ", "epochs must be pos", "lr must be pos", "pull must not be neg", "init must",
+        "L2PConfig cannot", "epochs must be pos", "lr must be pos", "pull must not", "init must",
         "choice must be one of", "clip_norm must be pos", "top_k must not exceed pool, got 5 of 3",
     ):  # fmt: skip
         assert part in message

@@ -370,7 +370,9 @@ def test_presets() -> None:
 
 
 def test_everything_wrong_with_a_config_is_said_at_once() -> None:
-    with pytest.raises(ValueError, match="RanPACConfig: tuning must be one of") as info:
+    with pytest.raises(
+        ValueError, match="RanPACConfig cannot be used:\n- tuning must be one of"
+    ) as info:
         RanPACConfig(
             tuning="lora",
             epochs=0,

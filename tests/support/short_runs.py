@@ -18,6 +18,7 @@ MEASURED = (
     "hardware",
     "extra.peak_memory",
     "extra.evaluated_images_per_second",
+    "extra.state_bytes",  # the state holds times and sizes of memory
 )
 """Parts of a result that no two runs share."""
 
@@ -53,5 +54,5 @@ def comparable(result: RunResult) -> dict[str, Any]:
         place = values
         for parent in parents:
             place = place[parent]
-        del place[last]
+        place.pop(last, None)
     return values

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox
 
 from avalanche_care.experiments.figures.data import Floats, Panel
 from avalanche_care.experiments.figures.point_labels import POINT, label_points
@@ -22,6 +24,7 @@ from avalanche_care.experiments.figures.style import (
 )
 from avalanche_care.experiments.results import RunResult
 
+TICK_GAP = 0.6  # between labels of an axis, in heights of a line
 WIDE_RANGE = 5.0  # largest over smallest value from which an axis is logarithmic
 
 
@@ -37,6 +40,7 @@ def draw_costs(panel: Panel, looks: Mapping[str, Look] | None = None) -> Figure:
     right.tick_params(labelleft=False)
     figure.draw_without_rendering()  # places the axes, and with them the points
     for axes in (left, right):
+        _thin_ticks(axes)
         label_points(axes, looks)
     return figure
 
@@ -90,7 +94,36 @@ def _range(axes: Axes, values: Sequence[float]) -> None:
         axes.set_xscale("log")
         margin = (high / low) ** 0.12
         axes.set_xlim(low / margin, high * margin)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter("{x:,g}" if high < 1e5 else "{x:,.0f}")
+
+
+def _thin_ticks(axes: Axes) -> None:
+    """Leave out ticks of the x axis until their labels stand apart.
+
+    Args:
+        axes: the panel, already laid out.
+    """
+    fewer: list[Locator]
+    if axes.get_xscale() == "log":
+        subs: list[tuple[float, ...]] = [(1, 2, 5), (1, 3), (1,)]
+        fewer = [LogLocator(subs=sub, numticks=99) for sub in subs]
+        fewer += [LogLocator(numticks=n) for n in (4, 3, 2)]
+    else:
+        fewer = [MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]) for n in range(8, 0, -1)]
+    for locator in fewer:
+        axes.xaxis.set_major_locator(locator)
+        boxes = _tick_boxes(axes)
+        if all(left.x1 + TICK_GAP * left.height < right.x0 for left, right in pairwise(boxes)):
+            return
+
+
+def _tick_boxes(axes: Axes) -> list[Bbox]:
+    """Where the labels of the x axis that are shown stand, in pixels, from left to right."""
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    axes.xaxis.get_tightbbox()  # brings the labels up to date
+    boxes = [tick.label1.get_window_extent() for tick in ticks if tick.label1.get_text()]
+    return sorted(boxes, key=lambda box: box.x0)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from avalanche_care.experiments.reporting.collect import FACTS
+from avalanche_care.experiments.reporting.run_entry import FACTS
 from avalanche_care.experiments.reporting.variants import Settings, flatten, merge, variant_labels
 from avalanche_care.experiments.results import RunResult
 

@@ -84,16 +84,24 @@ def thickened(matrix: Floats) -> Floats:
     return thick
 
 
+def loss_rows(panel: Panel) -> dict[str, Floats]:
+    """Return max minus last of every task but the newest, in points, of each method that has any.
+
+    Mean over runs, (T - 1,), nan where unknown.
+    """
+    rows = {
+        label: mean_over_runs([100 * forgetting_by_task(r.matrix) for r in runs])
+        for label, runs in panel.runs.items()
+    }
+    return {label: row for label, row in rows.items() if not np.isnan(row).all()}
+
+
 def draw_losses(panels: Sequence[Panel]) -> Figure | None:
     """Draw max minus last of every task as rows of a map, a row per method; None if unknown."""
     found = []
     for panel in panels:
-        rows = {
-            label: mean_over_runs([100 * forgetting_by_task(r.matrix) for r in runs])
-            for label, runs in panel.runs.items()
-        }
-        rows = {label: row for label, row in rows.items() if not np.isnan(row).all()}
-        if rows and len(panel.task_sizes) > 1:
+        rows = loss_rows(panel)
+        if rows:
             found.append((panel, rows))
     if not found:
         return None

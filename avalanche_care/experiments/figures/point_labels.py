@@ -14,9 +14,10 @@ from avalanche_care.experiments.figures.data import Floats
 from avalanche_care.experiments.figures.style import Look
 
 POINT = 6.0  # size of a marker in points
-DISTANCES = (7, 12, 18, 26, 36, 48)  # of a label from its point, in points
+DISTANCES = (7, 12, 18, 26, 36, 48, 62)  # of a label from its point, in points
 ANGLES = np.arange(0, 2 * np.pi, np.pi / 8)
-STEPS = 12  # at which the line from a point to its label is looked at
+ROUNDS = 2  # of choosing places
+STEPS = 24  # at which the line from a point to its label is looked at
 
 
 def label_points(axes: Axes, looks: Mapping[str, Look]) -> None:
@@ -44,18 +45,27 @@ def label_points(axes: Axes, looks: Mapping[str, Look]) -> None:
                 ends = axes.transData.transform(segments.get_segments()[0])  # (2, 2)
                 taken.append(np.r_[ends.min(0) - pixels, ends.max(0) + pixels])
     inside = np.ravel(axes.get_window_extent().get_points())
+    texts: dict[str, Annotation] = {}
+    halves: dict[str, Floats] = {}  # half the width and height of each label, in pixels
     # The most crowded choose first: they have the fewest places to go.
     for label in sorted(points, key=lambda name: _nearest(name, points)):
-        point = points[label]
-        text = _label(axes, label, axes.transData.inverted().transform(point), looks[label])
-        size = Text.get_window_extent(text)  # of the text alone, without the line
-        half = np.array([size.width, size.height]) / 2 + pixels
-        reach, middle = _place(point, half, np.array(taken), inside, pixels)
-        text.set_position(tuple((middle - point) / pixels))
-        taken.append(_box(middle, half))
-        if reach > DISTANCES[0]:
-            taken += [_box(step, pixels) for step in _way(point, middle)]
-        elif text.arrow_patch is not None:
+        point = axes.transData.inverted().transform(points[label])
+        texts[label] = _label(axes, label, point, looks[label])
+        size = Text.get_window_extent(texts[label])  # of the text alone, without the line
+        halves[label] = np.array([size.width, size.height]) / 2 + pixels
+    places: dict[str, tuple[int, Floats]] = {}
+    hidden: dict[str, list[Floats]] = {}  # boxes of each label and its line
+    for _ in range(ROUNDS):  # once all have a place, some find a better one
+        for label, half in halves.items():
+            boxes = taken + [box for name in hidden if name != label for box in hidden[name]]
+            reach, middle = _place(points[label], half, np.array(boxes), inside, pixels)
+            places[label] = reach, middle
+            way = _way(points[label], middle) if reach > DISTANCES[0] else ()
+            hidden[label] = [_box(middle, half), *(_box(step, pixels) for step in way)]
+    for label, (reach, middle) in places.items():
+        text = texts[label]
+        text.set_position(tuple((middle - points[label]) / pixels))
+        if reach <= DISTANCES[0] and text.arrow_patch is not None:
             text.arrow_patch.set_visible(False)
 
 
@@ -84,6 +94,8 @@ def _place(
     """Return how far from its point a label is best put, in points, and its middle, in pixels."""
     best = np.inf, DISTANCES[0], point
     for reach in DISTANCES:
+        if reach * pixels >= best[0]:
+            break  # none further away can be better
         for angle in ANGLES:
             direction = np.array([np.cos(angle), np.sin(angle)])
             middle = point + (reach * pixels + half) * direction

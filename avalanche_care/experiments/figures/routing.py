@@ -21,6 +21,7 @@ from avalanche_care.experiments.figures.maps import (
 )
 from avalanche_care.experiments.figures.style import FAINT, WIDTH, looks_of, new_figure, style
 from avalanche_care.experiments.routing import RoutingUsage
+from avalanche_care.experiments.routing_recall import EXPERTS, ROUTERS
 
 PAPER_BLOCKS = (3, 6, 9, 12)  # counted from 1, those of which the CaRE paper reports recall
 
@@ -39,13 +40,13 @@ def draw_recall(summaries: Sequence[Mapping[str, Any]], *, tasks: int) -> Figure
     """
     figure = new_figure(4.2, 3.0)
     axes = figure.subplots()
-    m, k = summaries[0]["top_m"], summaries[0]["top_k"]
+    m, k = (summaries[0][kind.limit] for kind in (ROUTERS, EXPERTS))
     names = {
-        "router_recall": f"own router among the {m} selected",
-        "expert_recall": f"own expert among the {k} largest gates",
+        ROUTERS: f"own router among the {m} selected",
+        EXPERTS: f"own expert among the {k} largest gates",
     }
-    for name, look in looks_of(names).items():
-        percent = 100 * np.array([summary[name] for summary in summaries])  # (runs, L)
+    for kind, look in zip(names, looks_of(names.values()).values(), strict=True):
+        percent = np.array([kind.percent(summary) for summary in summaries])  # (runs, L)
         blocks = np.arange(1, percent.shape[1] + 1)
         axes.plot(
             blocks,
@@ -55,15 +56,20 @@ def draw_recall(summaries: Sequence[Mapping[str, Any]], *, tasks: int) -> Figure
             marker=look.marker,
             markersize=5,
             lw=1.8,
-            label=names[name],
+            label=names[kind],
             clip_on=False,
         )
         if len(summaries) > 1:
             axes.fill_between(
                 blocks, percent.min(0), percent.max(0), color=look.colour, alpha=0.15, lw=0
             )
-    chance = 100 * min(m / tasks, 1.0)
-    axes.axhline(chance, color="#777777", lw=1, ls=(0, (1, 2)), label="router by chance")
+    axes.axhline(
+        ROUTERS.chance(summaries[0], tasks),
+        color="#777777",
+        lw=1,
+        ls=(0, (1, 2)),
+        label="router by chance",
+    )
     axes.set_ylim(0, 100)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
     axes.grid(axis="y", color=FAINT, lw=0.8)

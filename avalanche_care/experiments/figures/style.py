@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
+from avalanche_care._version import __version__
+
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart; the pale
 # yellow is left out, since it cannot be read on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -56,14 +58,45 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure; the ending decides the format. Text in SVG files stays text."""
+def save(figure: Figure, path: Path, *, title: str = "", runs: Sequence[str] = ()) -> Path:
+    """Write a figure; the ending decides the format. Text in SVG files stays text.
+
+    The metadata of PNG, SVG and PDF files have the title, the runs that the figure shows, and the
+    version of this package, so that a figure that was copied elsewhere can be traced.
+
+    Args:
+        figure: what to write.
+        path: the file; its directory is made if needed.
+        title: what it shows.
+        runs: names of the runs that are in it.
+
+    Returns:
+        The path.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    plain = path.suffix == ".svg"
+    ending = path.suffix.lower()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "avalanche_care"}):
-        # Without the date, the same results give the same file.
-        figure.savefig(path, dpi=300 if plain else DPI, metadata={"Date": None} if plain else None)
+        figure.savefig(
+            path, dpi=300 if ending == ".svg" else DPI, metadata=_metadata(ending, title, runs)
+        )
     return path
+
+
+def _metadata(ending: str, title: str, runs: Sequence[str]) -> dict[str, str | None] | None:
+    """What a file says of itself. Without a date, the same results give the same file."""
+    program = f"avalanche_care {__version__}, Matplotlib {mpl.__version__}"
+    told = "; ".join(runs) or "not recorded"
+    known: dict[str, dict[str, str | None]] = {
+        ".png": {"Title": title, "Source": f"Runs: {told}", "Software": program},
+        ".svg": {"Title": title, "Source": f"Runs: {told}", "Creator": program, "Date": None},
+        ".pdf": {
+            "Title": title,
+            "Subject": f"Runs: {told}",
+            "Creator": program,
+            "CreationDate": None,
+        },
+    }
+    return known.get(ending)
 
 
 def style(axes: Axes, *, title: str, x: str, y: str, size: float = 9) -> None:

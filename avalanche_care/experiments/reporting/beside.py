@@ -10,10 +10,13 @@ from avalanche_care.experiments.published import (
     PROVENANCE,
     SOURCES,
     PublishedNumber,
+    PublishedQuantity,
     Source,
     published,
+    published_quantities,
 )
-from avalanche_care.experiments.reporting.collect import Cell, Setting
+from avalanche_care.experiments.reporting.cells import Cell
+from avalanche_care.experiments.reporting.run_entry import Setting
 from avalanche_care.experiments.reporting.settings import class_order_name
 from avalanche_care.experiments.reporting.tables import Column, Run, Table, TableCell
 
@@ -22,11 +25,23 @@ COLUMNS = (Column("published"), Column("difference", sign=True))
 
 def published_for(setting: Setting, method: str | None = None) -> tuple[PublishedNumber, ...]:
     """What is published for a setting: nothing for parts of a data set or other weights."""
-    keys = [key for key, name in BACKBONES.items() if name == setting.backbone]
+    key = _backbone_key(setting)
+    return published(method, setting.benchmark, setting.protocol, key) if key else ()
+
+
+def quantity_for(setting: Setting, method: str, quantity: str) -> PublishedQuantity | None:
+    """A published figure of a setting that is no A_avg or A_last; None if there is none."""
+    place = (setting.benchmark, setting.protocol, _backbone_key(setting))
+    found = published_quantities(method, quantity)
+    return next((q for q in found if (q.benchmark, q.protocol, q.backbone) == place), None)
+
+
+def _backbone_key(setting: Setting) -> str:
+    """What the list of published numbers calls the weights; empty where nothing is comparable."""
     card = CARDS.get(setting.benchmark)
-    if not keys or (card is not None and card.classes != len(setting.class_order)):
-        return ()
-    return published(method, setting.benchmark, setting.protocol, keys[0])
+    if card is not None and card.classes != len(setting.class_order):
+        return ""
+    return next((key for key, name in BACKBONES.items() if name == setting.backbone), "")
 
 
 def beside(
@@ -60,14 +75,31 @@ def beside(
         runs=_link(first),
         notes=(note,),
     )
+    return [theirs, _difference(ours, value, comparable, other)]
+
+
+def quantity_beside(
+    cell: Cell, quantity: str, ours: TableCell, *, other: str = ""
+) -> list[TableCell]:
+    """As :func:`beside`, for a published figure that is no A_avg or A_last."""
+    number = quantity_for(cell.setting, cell.method, quantity)
+    if number is None:
+        return [TableCell("–"), TableCell("–")]
+    note = source_note(number)
+    theirs = TableCell(value=number.value, runs=_link(number), notes=(note,))
+    return [theirs, _difference(ours, number.value, True, other)]
+
+
+def _difference(ours: TableCell, value: float, comparable: bool, other: str) -> TableCell:
+    """How much ours is above a published value, or why that cannot be said."""
     if ours.value is None or not comparable:
-        return [theirs, TableCell("not comparable" if ours.value is not None else "–")]
+        return TableCell("not comparable" if ours.value is not None else "–")
     if other:
-        return [theirs, TableCell("other settings", notes=(f"other settings: {other}",))]
-    return [theirs, TableCell(value=ours.value - value)]
+        return TableCell("other settings", notes=(f"other settings: {other}",))
+    return TableCell(value=ours.value - value)
 
 
-def source_note(number: PublishedNumber) -> str:
+def source_note(number: PublishedNumber | PublishedQuantity) -> str:
     """Where a number is from; the table of all that is published has more on its source."""
     arxiv = SOURCES[number.source].arxiv
     where = f"{number.source}, arXiv {arxiv}" if arxiv else number.source
@@ -128,7 +160,7 @@ def _told(source: Source) -> list[str]:
     return [f"{source.citation}{arxiv}", *([source.note] if source.note else [])]
 
 
-def _link(number: PublishedNumber) -> tuple[Run, ...]:
+def _link(number: PublishedNumber | PublishedQuantity) -> tuple[Run, ...]:
     arxiv = SOURCES[number.source].arxiv
     return (Run(number.source, f"https://arxiv.org/abs/{arxiv}"),) if arxiv else ()
 

@@ -1,109 +1,20 @@
-"""Which runs there are, and which of them belong together in a cell of a table."""
+"""Which runs there are, and what became of them."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from avalanche_care.benchmarks.protocol import Protocol
 from avalanche_care.experiments.directory import CONFIG, EVENTS, FAILED, RESULT, read_config
-from avalanche_care.experiments.reporting.variants import Settings, flatten, merge, variant_labels
+from avalanche_care.experiments.reporting.run_entry import NOT_RUN, RunEntry
 from avalanche_care.experiments.results import RunResult
 from avalanche_care.experiments.suite_list import PlannedRun, read_suite_lists
 
-__all__ = ["Cell", "RunEntry", "Setting", "cells", "collect_runs"]
-
-NOT_RUN = "not run"
-STATUSES = ("complete", "failed", "unfinished", "unreadable", NOT_RUN)  # the first counts
-FACTS = ("train_images", "test_images", "transforms", "img_size", "packed")  # that change the task
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What was to be learned, on which backbone. Only runs of one setting are compared.
-
-    Attributes:
-        benchmark, protocol: their names.
-        task_sizes: number of classes of each task.
-        class_order: original class index of each label.
-        backbone: its name.
-        sha256: of its weights.
-        facts: what else is recorded of the data, (name, value) each.
-    """
-
-    benchmark: str
-    protocol: str
-    task_sizes: tuple[int, ...]
-    class_order: tuple[int, ...]
-    backbone: str
-    sha256: str
-    facts: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class RunEntry:
-    """One run that was found.
-
-    Attributes:
-        path: its directory, or the result file if that was saved by hand.
-        status: ``"complete"``, ``"failed"``, ``"unfinished"``, ``"unreadable"``, or ``"not run"``
-            for a run of a suite that was never begun.
-        identity: what was asked for, as in ``config.json``; empty if that cannot be told.
-        result: of a complete run.
-        error: why it failed or cannot be read, in a line.
-        tasks_done: number of tasks.
-    """
-
-    path: Path
-    status: str
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    result: RunResult | None = None
-    error: str = ""
-    tasks_done: int = 0
-
-    @cached_property
-    def setting(self) -> Setting | None:
-        """What was to be learned; None if that cannot be told."""
-        asked = self.identity
-        try:
-            backbone, order = asked["backbone"], tuple(asked["class_order"])
-            if self.result is not None:
-                sizes = tuple(self.result.task_sizes)
-            else:
-                sizes = Protocol.parse(asked["protocol"], n_classes=len(order)).sizes
-            return Setting(
-                asked["benchmark"],
-                asked["protocol"],
-                sizes,
-                order,
-                str(backbone.get("name", "not recorded")),
-                str(backbone.get("sha256", "")),
-                tuple((name, str(asked[name])) for name in FACTS if name in asked),
-            )
-        except (KeyError, TypeError, AttributeError, ValueError):
-            return None
-
-    @property
-    def evaluated(self) -> tuple[int, ...]:
-        """The steps that are evaluated, counted from 0; those that will be, if not complete."""
-        if self.result is not None:
-            return tuple(self.result.evaluated)
-        tasks = len(self.setting.task_sizes) if self.setting else 0
-        every = self.identity.get("eval_every", 1)
-        return tuple(t for t in range(tasks) if (t + 1) % every == 0 or t == tasks - 1)
-
-    @property
-    def state(self) -> str:
-        """What became of it, in a few words."""
-        if self.status == "unfinished":
-            tasks = f" of {len(self.setting.task_sizes)}" if self.setting else ""
-            return f"unfinished, {self.tasks_done}{tasks} tasks done"
-        return self.status
+__all__ = ["collect_runs"]
 
 
 def collect_runs(paths: str | Path | Iterable[str | Path]) -> list[RunEntry]:
@@ -205,8 +116,9 @@ def _read_directory(directory: Path) -> RunEntry:
     if (directory / RESULT).exists():
         entry = _read_result(directory / RESULT)
         if entry is not None and entry.result is not None:
+            result = _with_state_size(entry.result, directory)
             return RunEntry(
-                directory, "complete", entry.identity, entry.result, tasks_done=entry.tasks_done
+                directory, "complete", entry.identity, result, tasks_done=entry.tasks_done
             )
         problem = entry.error if entry else f"{directory / RESULT} is not a result file"
         return RunEntry(directory, "unreadable", identity, error=problem)
@@ -234,110 +146,31 @@ def _failure(directory: Path) -> str:
 
 
 def _tasks_done(directory: Path) -> int:
+    return len(_events(directory))
+
+
+def _events(directory: Path) -> list[str]:
+    """The whole lines of a run's log."""
     try:
         lines = (directory / EVENTS).read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError):
-        return 0
-    return len(lines) - 1  # a line that is not complete has no newline yet
+        return []
+    return lines[:-1]  # a line that is not complete has no newline yet
+
+
+def _with_state_size(result: RunResult, directory: Path) -> RunResult:
+    """Add what the log knows and the result does not: how large the state of the run was."""
+    sizes = []
+    for line in _events(directory):
+        try:
+            sizes.append(json.loads(line).get("state_bytes"))
+        except (ValueError, AttributeError):  # edited, or of another program
+            continue
+    known = [size for size in sizes if isinstance(size, int)]
+    if not known or "state_bytes" in result.extra:
+        return result
+    return replace(result, extra={**result.extra, "state_bytes": known[-1]})
 
 
 def _line(message: object) -> str:
     return " ".join(str(message).split())
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Runs that differ in their seed only.
-
-    Attributes:
-        setting: what they learned.
-        method: registered name.
-        variant: name for tables: the method, and what tells this configuration from others of the
-            method in the same setting.
-        config: the method's settings.
-        evaluated: steps after which they were evaluated.
-        runs: one per seed, in the order of the seeds, complete or not.
-        notes: what to know about them.
-    """
-
-    setting: Setting
-    method: str
-    variant: str
-    config: Mapping[str, Any]
-    evaluated: tuple[int, ...]
-    runs: tuple[RunEntry, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def results(self) -> list[RunResult]:
-        """Results of the complete runs."""
-        return [run.result for run in self.runs if run.result is not None]
-
-    @property
-    def left_out(self) -> int:
-        """Number of tasks that were not followed by an evaluation."""
-        return len(self.setting.task_sizes) - len(self.evaluated)
-
-
-def cells(entries: Sequence[RunEntry]) -> list[Cell]:
-    """Put runs together that differ in their seed only.
-
-    Runs that were evaluated after different tasks are never put together. A setting of the method
-    that one run does not record, since it was written before there was such a setting, does not
-    keep runs apart; a note says so.
-
-    Args:
-        entries: of :func:`collect_runs`; those without a setting are left out.
-
-    Returns:
-        One cell per setting, configuration and evaluated steps, in the order of appearance.
-    """
-    groups: dict[tuple[str, Setting], dict[Settings, list[RunEntry]]] = {}
-    for entry in entries:
-        if entry.setting is not None:
-            key = (str(entry.identity.get("method")), entry.setting)
-            config = flatten(entry.identity.get("config", {}))
-            groups.setdefault(key, {}).setdefault(config, []).append(entry)
-    merged = {key: merge(configs) for key, configs in groups.items()}
-    labels = variant_labels((*key, tuple(configs)) for key, configs in merged.items())
-    made = []
-    for (method, setting), configs in merged.items():
-        for config, (runs, notes) in configs.items():
-            for evaluated in dict.fromkeys(run.evaluated for run in runs):
-                chosen, repeated = _one_per_seed([r for r in runs if r.evaluated == evaluated])
-                label = labels[method, config]
-                known = (*notes, *repeated, *_mixed_versions(chosen), *_continued(chosen))
-                made.append(
-                    Cell(setting, method, label, dict(config), evaluated, tuple(chosen), known)
-                )
-    return made
-
-
-def _one_per_seed(runs: Sequence[RunEntry]) -> tuple[list[RunEntry], list[str]]:
-    """The newest complete run of each seed, and a note where there were several."""
-    by_seed: dict[int, list[RunEntry]] = {}
-    for run in sorted(runs, key=lambda run: run.result.created if run.result else "", reverse=True):
-        by_seed.setdefault(run.identity.get("seed", -1), []).append(run)
-    chosen = [
-        min(by_seed[seed], key=lambda run: STATUSES.index(run.status)) for seed in sorted(by_seed)
-    ]
-    times = {seed: sum(r.status != NOT_RUN for r in by_seed[seed]) for seed in sorted(by_seed)}
-    notes = [
-        f"seed {seed} was run {count} times; the newest complete run is shown"
-        for seed, count in times.items()
-        if count > 1
-    ]
-    return chosen, notes
-
-
-def _mixed_versions(runs: Sequence[RunEntry]) -> list[str]:
-    found = {str(run.result.versions.get("avalanche_care")) for run in runs if run.result}
-    return [f"runs of versions {', '.join(sorted(found))}"] if len(found) > 1 else []
-
-
-def _continued(runs: Sequence[RunEntry]) -> list[str]:
-    """A note on runs that went on with other versions or on other hardware."""
-    seeds = [str(r.identity.get("seed")) for r in runs if r.result and "machines" in r.result.extra]
-    if not seeds:
-        return []
-    return [f"with other versions or hardware in between: seed {', '.join(seeds)}"]

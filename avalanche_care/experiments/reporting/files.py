@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from avalanche_care._files import replace_text
 from avalanche_care._version import __version__
-from avalanche_care.experiments.figures import FigureFile, write_figures, write_routing_figures
 from avalanche_care.experiments.reporting import html
-from avalanche_care.experiments.reporting.collect import STATUSES, Cell, RunEntry
-from avalanche_care.experiments.reporting.comparison import Comparison, row_name, runs_table
-from avalanche_care.experiments.reporting.table_writers import to_csv, to_latex, to_markdown
+from avalanche_care.experiments.reporting.comparison import Comparison
+from avalanche_care.experiments.reporting.drawings import Drawing, draw
+from avalanche_care.experiments.reporting.markdown import (
+    Footnotes,
+    Links,
+    escape,
+    figure,
+    to_markdown,
+)
+from avalanche_care.experiments.reporting.run_entry import STATUSES, RunEntry
+from avalanche_care.experiments.reporting.run_list import runs_table
+from avalanche_care.experiments.reporting.table_writers import to_csv, to_latex
 from avalanche_care.experiments.reporting.tables import Table
-from avalanche_care.experiments.routing import ROUTING, RoutingUsage
 
 PAGE, TEXT = "index.html", "report.md"
 TITLE = "Comparison"
@@ -32,28 +38,44 @@ def write_files(
     settings = [(comparison.main(s), comparison.details(s)) for s in comparison.cells]
     runs = runs_table(entries, comparison.titles)
     tables = [*overview, *(t for main, details in settings for t in (main, *details)), runs]
-    drawn = _draw(comparison, out / "figures") if figures else []
+    drawn = draw(comparison, out / "figures") if figures else []
     for table in tables:
         folder = out / "tables"
         folder.mkdir(parents=True, exist_ok=True)
         replace_text(folder / f"{table.name}.csv", to_csv(table, folder))
         replace_text(folder / f"{table.name}.tex", to_latex(table, folder))
-    images = [
-        f"### {f.title}\n\n![{f.title}]({f.path.relative_to(out).as_posix()})\n\n{f.caption}\n"
-        for f in drawn
-    ]
-    images = ["## Figures\n", *images] if images else []
-    parts = [f"# {TITLE}\n", f"{lead}\n", *(to_markdown(t, out) for t in tables[:-1])]
-    replace_text(out / TEXT, "\n".join([*parts, *images, to_markdown(runs, out)]))
+    replace_text(out / TEXT, _text(lead, overview, settings, drawn, runs, out))
     page = html.page(TITLE, lead, _sections(overview, settings, drawn, runs, out))
     replace_text(out / PAGE, page)
     return out / PAGE
 
 
+def _text(
+    lead: str,
+    overview: Sequence[Table],
+    settings: Sequence[tuple[Table, list[Table]]],
+    drawn: Sequence[Drawing],
+    runs: Table,
+    out: Path,
+) -> str:
+    links = Links(out, [run for row in runs.rows for cell in row for run in cell.runs])
+    parts = [f"# {TITLE}\n", f"{escape(lead)}\n"]
+    parts += [to_markdown(table, links) for table in overview]
+    for main, details in settings:
+        footnotes = Footnotes()
+        parts += [to_markdown(table, links, footnotes) for table in (main, *details)]
+    parts += ["## Figures\n"] if drawn else []
+    for drawing in drawn:
+        file = drawing.file
+        place = file.path.relative_to(out).as_posix()
+        parts.append(figure(file.title, file.caption, place, drawing.tables, drawing.groups, links))
+    return "\n".join([*parts, to_markdown(runs, links), links.lines()])
+
+
 def _sections(
     overview: Sequence[Table],
     settings: Sequence[tuple[Table, list[Table]]],
-    drawn: Sequence[FigureFile],
+    drawn: Sequence[Drawing],
     runs: Table,
     out: Path,
 ) -> list[tuple[str, str, str]]:
@@ -62,34 +84,14 @@ def _sections(
         folded = [(t.title.removeprefix(f"{main.title}: "), html.table(t, out)) for t in details]
         sections.append((main.name, main.title, html.section(html.table(main, out), folded)))
     if drawn:
-        figures = "".join(html.figure(f.title, f.caption, f.path) for f in drawn)
-        sections.append(("figures", "Figures", figures))
+        figures = (
+            html.figure(
+                d.file.title, d.file.caption, d.file.path, html.runs(d.tables, d.groups, out)
+            )
+            for d in drawn
+        )
+        sections.append(("figures", "Figures", "".join(figures)))
     return [*sections, (runs.name, runs.title, html.table(runs, out))]
-
-
-def _draw(comparison: Comparison, folder: Path) -> list[FigureFile]:
-    """Figures of the runs in the tables, under the names that the tables use."""
-    results = [
-        dataclasses.replace(result, method=row_name(cell), config={})
-        for found in comparison.cells.values()
-        for cell in found
-        for result in cell.results
-    ]
-    files = write_figures(results, folder) if results else []
-    for found in comparison.cells.values():
-        for cell in found:
-            files += _draw_routing(cell, comparison.titles[cell.setting], folder)
-    return files
-
-
-def _draw_routing(cell: Cell, title: str, folder: Path) -> list[FigureFile]:
-    """Who is routed to whom in the first run of a cell that has recorded it."""
-    recorded = [run.path / ROUTING for run in cell.runs if (run.path / ROUTING).is_file()]
-    if not recorded:
-        return []
-    usage = RoutingUsage.load(recorded[0])
-    # The recall is among the figures of the results, over all seeds.
-    return write_routing_figures(usage, folder, title=f"{row_name(cell)} on {title}", recall=False)
 
 
 def _lead(entries: Sequence[RunEntry]) -> str:

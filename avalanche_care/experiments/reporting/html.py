@@ -17,7 +17,7 @@ from avalanche_care.experiments.reporting.tables import (
     href,
 )
 
-__all__ = ["figure", "page", "section", "table"]
+__all__ = ["figure", "page", "runs", "section", "table"]
 
 GENERATOR = "avalanche_care"
 IMAGES = {".png": "image/png", ".svg": "image/svg+xml", ".jpg": "image/jpeg"}
@@ -205,8 +205,30 @@ def _link(run: Run, text: str, start: Path) -> str:
     return f'<a href="{escape(href(run.path, start))}">{text}</a>' if run.path else text
 
 
-def figure(title: str, caption: str, path: Path) -> str:
+def runs(
+    tables: Sequence[tuple[str, str]], groups: Sequence[tuple[str, Sequence[Run]]], start: Path
+) -> str:
+    """Which runs are in a figure, as links.
+
+    Args:
+        tables: name of the section and title of the tables all of whose complete runs are in it.
+        groups: a name, and runs of that name that are in it, called by their seeds, each.
+        start: directory of the page, from which links to runs are relative.
+    """
+    told = [f'all complete runs of <a href="#{escape(n)}">{escape(t)}</a>' for n, t in tables]
+    for name, group in groups:
+        seeds = ", ".join(_link(run, escape(run.label), start) for run in group)
+        told.append(f"{escape(name)}, seed{'' if len(group) == 1 else 's'} {seeds}")
+    return f"Runs: {'; '.join(told)}." if told else ""
+
+
+def figure(title: str, caption: str, path: Path, runs: str = "") -> str:
     """A figure, embedded.
+
+    Args:
+        title, caption: plain text.
+        path: of the image.
+        runs: which ones it shows, as of :func:`runs`.
 
     Raises:
         ValueError: if it is of a kind that pages cannot show.
@@ -216,5 +238,5 @@ def figure(title: str, caption: str, path: Path) -> str:
         raise ValueError(f"{path} cannot be shown in a page; expected one of {sorted(IMAGES)}")
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     image = f'<img src="data:{kind};base64,{data}" alt="{escape(title)}">'
-    told = f"<figcaption>{escape(caption)}</figcaption>"
+    told = f"<figcaption>{escape(caption)}{f'<br>{runs}' if runs else ''}</figcaption>"
     return f"<h3>{escape(title)}</h3><figure>{image}{told}</figure>\n"

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from avalanche_care import metrics
-from avalanche_care.experiments.reporting.collect import NOT_RUN, Cell, RunEntry
+from avalanche_care.experiments.reporting.cells import Cell
+from avalanche_care.experiments.reporting.run_entry import NOT_RUN, RunEntry
 from avalanche_care.experiments.reporting.tables import Column, Run, TableCell
 from avalanche_care.experiments.results import RunResult
 
-MEGABYTE = 2**20
+SPREAD = "Mean ± sample standard deviation (n - 1 in the denominator) over n seeds."
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Quantity:
         column: where it stands.
         of: its value for a result, in the unit of the table; None if it is not known.
         every_step: whether it depends on which steps were evaluated.
+        timed: whether it depends on the machine.
     """
 
     column: Column
     of: Callable[[RunResult], float | None]
     every_step: bool = True
+    timed: bool = False
 
 
 def _percent(of: Callable[[RunResult], float | None]) -> Callable[[RunResult], float | None]:
@@ -69,35 +72,6 @@ DETAILS = (
     ),
 )
 """Accuracies and forgetting in all definitions."""
-
-
-def _of_mapping(field: str, name: str, scale: float = 1.0) -> Callable[[RunResult], float | None]:
-    def of(result: RunResult) -> float | None:
-        values = result.extra.get(field) if field == "peak_memory" else getattr(result, field)
-        value = (values or {}).get(name)
-        return None if value is None else value / scale
-
-    return of
-
-
-COST = (
-    *(
-        Quantity(Column(name, "seconds", digits=1), _of_mapping("seconds", name), False)
-        for name in ("train", "eval", "total")
-    ),
-    *(
-        Quantity(Column(name, "parameters", digits=0), _of_mapping("parameters", name), False)
-        for name in ("trainable", "total")
-    ),
-    *(
-        Quantity(
-            Column(name, "peak memory (MiB)", digits=0),
-            _of_mapping("peak_memory", name, MEGABYTE),
-            False,
-        )
-        for name in ("device", "process")
-    ),
-)
 
 
 def realm_quantities(results: Sequence[RunResult]) -> list[Quantity]:

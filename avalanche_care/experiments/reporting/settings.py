@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from avalanche_care.benchmarks.catalogue import CARDS
 from avalanche_care.benchmarks.protocol import DEFAULT_SEED, Protocol
-from avalanche_care.experiments.reporting.collect import Setting
+from avalanche_care.experiments.reporting.run_entry import Setting
 
 FACT_WORDS = {"train_images": "training images", "test_images": "test images"}
 

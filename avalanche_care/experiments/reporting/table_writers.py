@@ -1,17 +1,15 @@
-"""Tables as Markdown, CSV and LaTeX."""
+"""Tables as CSV and LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from avalanche_care.experiments.reporting.tables import (
     Column,
-    Run,
     Table,
     TableCell,
     footnotes,
@@ -20,51 +18,7 @@ from avalanche_care.experiments.reporting.tables import (
     href,
 )
 
-__all__ = ["to_csv", "to_latex", "to_markdown"]
-
-
-def to_markdown(table: Table, start: Path) -> str:
-    """The table in Markdown (GitHub's), with its heading, links and footnotes.
-
-    Args:
-        table: what to write.
-        start: directory of the file, from which links to runs are relative.
-    """
-    marks = footnotes(table)
-
-    def shown(cell: TableCell, column: Column) -> str:
-        text, runs = _escape_markdown(cell.shown(column)), cell.runs
-        if cell.listed:
-            text = ", ".join(_markdown_link(_escape_markdown(r.label), r, start) for r in runs)
-        elif cell.best:
-            text = f"**{text}**"
-        if len(runs) == 1 and text and not cell.listed:
-            text = _markdown_link(text, runs[0], start)
-        elif not cell.listed:
-            labels = [(f"<sup>{_escape_markdown(run.label)}</sup>", run) for run in runs]
-            text = " ".join([text, *(_markdown_link(label, run, start) for label, run in labels)])
-        noted = ", ".join(marks[note] for note in cell.notes)
-        return f"{text} <sup>{noted}</sup>" if noted else text
-
-    lines = [f"## {_escape_markdown(table.title)}", ""]
-    lines += [_escape_markdown(table.caption), ""] if table.caption else []
-    lines.append("| " + " | ".join(map(_escape_markdown, headings(table))) + " |")
-    lines.append("|" + "|".join(" ---: " if c.number else " --- " for c in table.columns) + "|")
-    for row in table.rows:
-        texts = (shown(cell, column) for cell, column in zip(row, table.columns, strict=True))
-        lines.append("| " + " | ".join(texts) + " |")
-    lines.append("")
-    lines += [f"- <sup>{mark}</sup> {_escape_markdown(note)}" for note, mark in marks.items()]
-    lines += [f"- {_escape_markdown(note)}" for note in table.notes]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _markdown_link(text: str, run: Run, start: Path) -> str:
-    return f"[{text}]({href(run.path, start)})" if run.path else text
-
-
-def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|~$&])", r"\\\1", " ".join(text.split()))
+__all__ = ["to_csv", "to_latex"]
 
 
 def to_csv(table: Table, start: Path) -> str:

@@ -136,13 +136,14 @@ def mark_best(table: Table) -> Table:
 
 
 def footnotes(table: Table) -> dict[str, str]:
-    """Footnote -> its mark, in the order of appearance: a to z, aa, ab, ..."""
+    """Footnote -> its mark, in the order of appearance."""
     notes = dict.fromkeys(note for row in table.rows for cell in row for note in cell.notes)
-    return {note: _letters(i) for i, note in enumerate(notes)}
+    return {note: letters(i) for i, note in enumerate(notes)}
 
 
-def _letters(i: int) -> str:
-    return (_letters(i // 26 - 1) if i >= 26 else "") + ascii_lowercase[i % 26]
+def letters(i: int) -> str:
+    """A footnote's mark by its place: a to z, aa, ab, ..."""
+    return (letters(i // 26 - 1) if i >= 26 else "") + ascii_lowercase[i % 26]
 
 
 def href(path: Path | str, start: Path) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +23,7 @@ from matplotlib.text import Annotation
 from PIL import Image
 
 from avalanche_care import metrics
+from avalanche_care._version import __version__
 from avalanche_care.benchmarks import Protocol
 from avalanche_care.experiments.figures import (
     FigureFile,
@@ -366,6 +368,63 @@ def test_labels_of_points_do_not_collide() -> None:
         assert not any(one.contains(*axes.transData.transform(point)) for point in points)
 
 
+@pytest.mark.parametrize("most", [2e3, 2.5e5, 8e6], ids=str)
+def test_numbers_on_the_axis_of_costs_stand_apart(most: float) -> None:
+    made = [
+        result(
+            f"m{i}",
+            seconds={"total": float(seconds)},
+            parameters={"trainable": 0, "total": int(1e6 * (85_800 + i))},
+        )
+        for i, seconds in enumerate(np.geomspace(900, most, 6))
+    ]
+    figure = costs.draw_costs(panels(made)[0])
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        ticks = [t for t in axes.xaxis.get_major_ticks() if low <= t.get_loc() <= high]
+        boxes = [tick.label1.get_window_extent() for tick in ticks]
+        assert len(boxes) >= 2
+        assert all(left.x1 + 0.5 * left.height < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize("many", [8, 9])
+def test_no_line_to_a_label_crosses_another_label(many: int) -> None:
+    made = [  # a crowd, and one far away
+        result(
+            "far" if i == many - 1 else f"method_{i}",
+            i % 3,
+            seconds={"total": 1000.0 if i == many - 1 else 100.0 + 3 * i},
+            parameters={"trainable": 0, "total": (5 if i == many - 1 else 1) * 10**6 + 10**4 * i},
+        )
+        for i in range(many)
+    ]
+    far = made[-1]
+    hopeless = np.zeros((10, 20), int)
+    made[-1] = RunResult.from_counts(
+        hopeless,
+        np.where(np.arange(20) < 2 * np.arange(1, 11)[:, None], 20, 0),
+        protocol=TEN,
+        **{n: getattr(far, n) for n in ("method", "benchmark", "seed", "seconds", "parameters")},
+    )
+    figure = costs.draw_costs(panels(made)[0])
+    figure.draw_without_rendering()
+    lines = 0
+    for axes in figure.axes:
+        found = [t for t in axes.texts if isinstance(t, Annotation)]
+        boxes = {t: super(Annotation, t).get_window_extent() for t in found}
+        for text in found:
+            if text.arrow_patch is None or not text.arrow_patch.get_visible():
+                continue
+            lines += 1
+            start = axes.transData.transform(text.xy)
+            middle = np.mean(boxes[text].get_points(), axis=0)
+            way = start + np.linspace(0, 1, 300)[:, None] * (middle - start)
+            others = [box for other, box in boxes.items() if other is not text]
+            assert not any(box.contains(*step) for box in others for step in way)
+    assert lines
+
+
 # Realms
 
 REALMS = {"bird": 0.5, "food": 0.9, "ship": None}
@@ -417,7 +476,7 @@ def test_realms_of_many_methods_are_written_as_numbers() -> None:
 @pytest.fixture
 def unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw, but spare the time that writing takes."""
-    monkeypatch.setattr(writing, "save", lambda figure, path: path)
+    monkeypatch.setattr(writing, "save", lambda figure, path, **_: path)
 
 
 def files_of(folder: Path) -> set[str]:
@@ -467,6 +526,85 @@ def test_text_in_svg_files_is_text_and_the_same_results_give_the_same_file(tmp_p
     assert first == accuracy_figure(made, tmp_path / "b.svg").read_text()
 
 
+PROGRAM = rf"avalanche_care {re.escape(__version__)}, Matplotlib \S+"
+
+
+def test_files_name_the_runs_that_are_in_them(tmp_path: Path) -> None:
+    names = ["care-seed1-0a", "ändere & <other>-seed2-0b"]
+    source = f"Runs: {'; '.join(names)}"
+
+    def written(folder: str, ending: str) -> Path:
+        path = tmp_path / folder / f"a.{ending}"
+        return styles.save(styles.new_figure(2, 1), path, title="Accuracy", runs=names)
+
+    png, svg, pdf = paths = [written("1", ending) for ending in ("png", "svg", "pdf")]
+    with Image.open(png) as image:
+        told = dict(image.info)
+    assert (told["Source"], told["Title"]) == (source, "Accuracy")
+    assert re.fullmatch(PROGRAM, told["Software"])
+    dublin = "{http://purl.org/dc/elements/1.1/}"
+    texts = {
+        entry.tag.removeprefix(dublin): "".join(entry.itertext()).strip()
+        for entry in ElementTree.parse(svg).getroot().iter()
+        if entry.tag.startswith(dublin)
+    }
+    assert texts["source"] == source
+    assert re.fullmatch(PROGRAM, texts["creator"])
+    assert "date" not in texts
+    raw = pdf.read_bytes()
+    assert b"Date" not in raw
+    assert "care-seed1-0a; ändere".encode("utf-16-be") in raw
+    again = [written("2", ending) for ending in ("png", "svg", "pdf")]
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+
+
+def test_the_runs_of_a_figure_are_written_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(
+        writing, "save", lambda figure, path, **about: told.update({path.name: about}) or path
+    )
+    made = [result(seed=1), result("other", seed=2, extra={"realm_accuracy": REALMS})]
+    write_figures(made, tmp_path, formats=("png",), sources=["care-0a", "other-0b"])
+    assert told["glyphs-accuracy.png"] == {
+        "title": "Accuracy on glyphs",
+        "runs": ["care-0a", "other-0b"],
+    }
+    assert told["glyphs-b0-inc2-realms.png"]["runs"] == ["other-0b"]
+
+
+@pytest.mark.usefixtures("unwritten")
+def test_figures_know_which_results_are_in_them(tmp_path: Path) -> None:
+    routing = {"router_recall": [0.4, 0.8], "expert_recall": [0.5, 0.9], "top_m": 2, "top_k": 3}
+    made = [
+        result("other", extra={"realm_accuracy": REALMS}),
+        result(seed=1, extra={"routing": routing}),
+        result(seed=2),
+        result("at_the_end", every=10),  # knows of no forgetting
+        result("other", protocol=Protocol(10, 5, 20), every=3),  # no forgetting in its panel
+    ]
+    shown = {f.path.stem: f.results for f in write_figures(made, tmp_path)}
+    assert shown == {
+        "glyphs-accuracy": (0, 1, 2, 3, 4),
+        "glyphs-forgetting": (0, 1, 2),
+        "glyphs-forgetting-by-task": (0, 1, 2),
+        "glyphs-b0-inc2-matrix": (0, 1, 2, 3),
+        "glyphs-b0-inc2-cost": (0, 1, 2, 3),
+        "glyphs-b0-inc2-realms": (0,),
+        "glyphs-b0-inc2-care-recall": (1,),
+        "glyphs-b10-inc5-matrix": (4,),
+        "glyphs-b10-inc5-cost": (4,),
+    }
+
+
+def test_results_without_directories_are_named_by_what_they_are(tmp_path: Path) -> None:
+    made = [result(seed=1, created="2026-11-22T20:51:01+00:00")]
+    with Image.open(accuracy_figure(made, tmp_path / "a.png")) as image:
+        told = image.info["Source"]
+    assert told == "Runs: care-glyphs-B0-Inc2-seed1, ended 2026-11-22T20:51:01+00:00"
+
+
 @pytest.mark.usefixtures("unwritten")
 def test_names_of_files_never_clash(tmp_path: Path) -> None:
     made = [result(benchmark="a b"), result(benchmark="a-b")]
@@ -485,6 +623,7 @@ def test_seconds_of_different_machines_are_called_so(tmp_path: Path) -> None:
 
     assert "All on: A CPU, 2 threads." in caption(one, one)
     assert "different machines (A CPU, 2 threads; H100), so not" in caption(one, {"device": "H100"})
+    assert "different machines (A CPU, 1 thread; A CPU, 2" in caption(one, one | {"threads": 1})
 
 
 def test_bad_input_is_refused(tmp_path: Path) -> None:
@@ -492,6 +631,8 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
         write_figures([], tmp_path)
     with pytest.raises(ValueError, match=r"formats must be endings such as \('png', 'svg'\), got"):
         write_figures([result()], tmp_path, formats="png")
+    with pytest.raises(ValueError, match=r"a source for each of 1 results, got \['a', 'b'\]"):
+        write_figures([result()], tmp_path, sources=["a", "b"])
     with pytest.raises(ValueError, match="bmp"):
         write_figures([result()], tmp_path, formats=("bmp",))
     with pytest.raises(ValueError, match="one sequence of tasks, got glyphs B0-Inc2, glyphs B10"):

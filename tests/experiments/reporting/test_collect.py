@@ -12,7 +12,9 @@ from runs import SMALL, made_up, save
 
 from avalanche_care.benchmarks import Protocol
 from avalanche_care.experiments.directory import RunDirectory
-from avalanche_care.experiments.reporting.collect import Cell, RunEntry, cells, collect_runs
+from avalanche_care.experiments.reporting.cells import Cell, cells
+from avalanche_care.experiments.reporting.collect import collect_runs
+from avalanche_care.experiments.reporting.run_entry import RunEntry
 from avalanche_care.experiments.reporting.variants import deviations, flatten, merge
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from avalanche_care.experiments.reporting.table_writers import to_csv, to_latex, to_markdown
+from avalanche_care.experiments.reporting.markdown import Footnotes, Links, figure, to_markdown
+from avalanche_care.experiments.reporting.table_writers import to_csv, to_latex
 from avalanche_care.experiments.reporting.tables import (
     Column,
     Run,
@@ -86,22 +87,85 @@ def test_text() -> None:
 
 
 def test_markdown() -> None:
-    one, two = "../runs/care-1", "../runs/care-2"
-    sup = f"[<sup>1</sup>]({one}) [<sup>2</sup>]({two})"
-    lines = to_markdown(example(), Path("report")).split("\n")
-    assert lines[0] == "## Title"
-    assert lines[4].startswith(r"| method | seeds | A\_last (%): ours |")
-    assert lines[5] == "| --- | --- | ---: | ---: | ---: |"
-    assert lines[6] == (
-        f"| care <sup>a</sup> | [1]({one}), [2]({two}) | **61.50 ± 0.71** {sup} <sup>b, a</sup> "
-        f"| -1.24 | 1,234,567 {sup} |"
+    links = Links(Path("report"))
+    lines = to_markdown(example(), links).split("\n")
+    assert lines[:3] == ['<a id="example"></a>', "", "## Title"]
+    assert lines[6].startswith(r"| method | seeds | A\_last (%): ours |")
+    assert lines[7] == "| --- | --- | ---: | ---: | ---: |"
+    assert lines[8] == (
+        "| care <sup>a</sup> | [1][r1], [2][r2] | [**61.50 ± 0.71**][s1] <sup>b, a</sup> "
+        "| -1.24 | [1,234,567][s1] |"
     )
-    assert lines[7] == f"| simplecil | [1]({one}) | [60.00]({one}) | – | [failed]({one}) |"
-    assert lines[9:12] == ["- <sup>a</sup> one", "- <sup>b</sup> two", "- general"]
+    assert lines[9] == "| simplecil | [1][r1] | [60.00][r1] | – | [failed][r1] |"
+    assert lines[11:14] == ["- <sup>a</sup> one", "- <sup>b</sup> two", "- general"]
+    assert links.lines().split("\n") == [
+        "## Runs behind the means",
+        "",
+        '- <a id="s1"></a>s1: [care-1][r1], [care-2][r2]',
+        "",
+        "[s1]: #s1",
+        "[r1]: ../runs/care-1",
+        "[r2]: ../runs/care-2",
+        "",
+    ]
+
+
+def test_a_place_has_one_label() -> None:
+    web = Run("lou2026care", "https://arxiv.org/abs/2602.03473")
+    other = Run("1", Path("runs") / "a b")
+    links = Links(Path("report"), [other])
+    assert [links.to(run) for run in (RUNS[0], web, other, RUNS[0])] == ["r2", "w1", "r1", "r2"]
+    assert links.to_all([other, RUNS[0]]) == links.to_all([other, RUNS[0], Run("9", "")]) == "s1"
+    assert links.to_all([other, RUNS[1]]) == "s2"
+    assert links.to_all([Run("9", ""), web]) == "w1"
+    assert (links.to(Run("9", "")), links.to_all([])) == ("", "")
+    assert "[r1]: ../runs/a%20b\n" in links.lines()
+    assert "[w1]: https://arxiv.org/abs/2602.03473\n" in links.lines()
+
+
+def test_footnotes_of_a_setting_are_said_once() -> None:
+    def table(name: str, *notes: str) -> Table:
+        cells = tuple((TableCell("x", notes=(note,)),) for note in notes)
+        return Table(name, f"Table {name}", (Column("x"),), cells)
+
+    links, footnotes = Links(Path("report")), Footnotes()
+    first, second, third = (
+        to_markdown(t, links, footnotes).split("\n")
+        for t in (table("one", "p", "q"), table("two", "r", "q", "p"), table("three", "q", "r"))
+    )
+    assert first[-3:-1] == ["- <sup>a</sup> p", "- <sup>b</sup> q"]
+    assert [row for row in second if row.startswith("| x")] == [
+        "| x |",
+        "| x <sup>c</sup> |",
+        "| x <sup>b</sup> |",
+        "| x <sup>a</sup> |",
+    ]
+    assert second[-3:-1] == ["- <sup>c</sup> r", "- <sup>b, a</sup> see [Table one](#one)"]
+    assert third[-3:-1] == [
+        "- <sup>b</sup> see [Table one](#one)",
+        "- <sup>c</sup> see [Table two](#two)",
+    ]
+    assert '<a id="one"></a>' in first
+    alone = to_markdown(table("two", "r", "q"), links)  # of no setting
+    assert alone.endswith("- <sup>a</sup> r\n- <sup>b</sup> q\n")
+
+
+def test_a_figure_in_markdown_names_its_runs() -> None:
+    links = Links(Path("report"))
+    tables = [("one", "Table [one]"), ("two", "Table two")]
+    text = figure("A [b]", "Caption_.", "f/a.png", tables, [("care", RUNS), ("x", RUNS[:1])], links)
+    assert text.split("\n\n") == [
+        r"### A \[b\]",
+        r"![A \[b\]](f/a.png)",
+        r"Caption\_.",
+        r"Runs: all complete runs of [Table \[one\]](#one); all complete runs of "
+        "[Table two](#two); care, seeds [1][r1], [2][r2]; x, seed [1][r1].\n",
+    ]
+    assert "Runs" not in figure("A", "Caption.", "f/a.png", [], [], links)
 
 
 def test_markdown_takes_any_name() -> None:
-    row = to_markdown(example(name=HOSTILE), Path("report")).split("\n")[6]
+    row = to_markdown(example(name=HOSTILE), Links(Path("report"))).split("\n")[8]
     cells = re.split(r"(?<!\\)\|", row)
     assert len(cells) == 5 + 2
     name = cells[1].removesuffix(" <sup>a</sup> ").strip()
