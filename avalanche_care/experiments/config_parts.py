@@ -10,7 +10,14 @@ from typing import Any
 from avalanche_care.benchmarks.protocol import Protocol
 from avalanche_care.checked import CheckedConfig, ConfigError, at_least
 
-__all__ = ["LOCAL", "BackboneConfig", "BenchmarkConfig", "EvaluationConfig", "local"]
+__all__ = [
+    "LOCAL",
+    "BackboneConfig",
+    "BenchmarkConfig",
+    "EvaluationConfig",
+    "evaluated_tasks",
+    "local",
+]
 
 LOCAL = "local"  # marks such fields in their metadata
 
@@ -113,3 +120,8 @@ class EvaluationConfig(CheckedConfig):
     def _problems(self) -> list[str]:
         """Say what is wrong with the values."""
         return at_least(self, {"every": 1, "batch_size": 1})
+
+
+def evaluated_tasks(tasks: int, every: int) -> list[int]:
+    """Return the tasks, counted from 0, that an evaluation follows: every k-th and the last."""
+    return [task for task in range(tasks) if (task + 1) % every == 0 or task == tasks - 1]

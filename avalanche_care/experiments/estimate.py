@@ -12,6 +12,7 @@ from pathlib import Path
 from avalanche_care.benchmarks.loading import load_benchmark
 from avalanche_care.benchmarks.scenario import CILBenchmark
 from avalanche_care.experiments.config import RunConfig
+from avalanche_care.experiments.config_parts import evaluated_tasks
 from avalanche_care.experiments.directory import RESULT
 from avalanche_care.experiments.launch import build_backbone
 from avalanche_care.experiments.probe import Measured, Steps, measure
@@ -71,9 +72,7 @@ def estimate_cost(config: RunConfig, benchmark: CILBenchmark, backbone: FrozenVi
         for stream in ("train", "test")
     )
     tasks = len(train)
-    evaluated = [
-        t for t in range(tasks) if (t + 1) % config.evaluation.every == 0 or t == tasks - 1
-    ]
+    evaluated = evaluated_tasks(tasks, config.evaluation.every)
     eval_images = sum(sum(test[: task + 1]) for task in evaluated)
     measured = measure(config, benchmark, backbone)
     work = [
@@ -123,7 +122,7 @@ def describe_run(config: RunConfig, out: str | os.PathLike[str]) -> str:
         state = "is there, and the run is complete: its result would be shown"
     else:
         state = "is there: the run would go on"
-    tasks = len(benchmark.train_stream)
+    tasks = benchmark.protocol.tasks
     again = get_method(config.method).exemplars
     memory = " and ".join(f"{_size(most)} of the {name}" for name, most in cost.peak_memory.items())
     return "\n".join(

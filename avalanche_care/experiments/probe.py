@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import reduce
@@ -20,7 +19,7 @@ from avalanche_care.experiments.config import RunConfig
 from avalanche_care.experiments.environment import PeakMemory
 from avalanche_care.experiments.run import count_parameters
 from avalanche_care.nn.vit import FrozenViT
-from avalanche_care.plugins.phase_times import PhaseTimes
+from avalanche_care.plugins.phase_times import PhaseTimes, now
 from avalanche_care.strategies.phases import TrainingPhase
 from avalanche_care.strategies.registry import get_method
 
@@ -126,9 +125,9 @@ def measure(config: RunConfig, benchmark: CILBenchmark, backbone: FrozenViT) -> 
         )
         parameters.append(count_parameters(strategy.model)["total"])
         sizes.append(_tensor_bytes(strategy.run_state()))
-    start = time.perf_counter()
+    start = now(strategy.device)
     strategy.eval(small.seen_stream[-1], num_workers=0)
-    seconds = time.perf_counter() - start
+    seconds = now(strategy.device) - start
     return Measured(
         steps=tuple(steps),
         parameters=tuple(parameters),

@@ -16,6 +16,7 @@ from torch import nn
 from avalanche_care import metrics
 from avalanche_care.benchmarks.packed import PackedImages
 from avalanche_care.benchmarks.scenario import CILBenchmark
+from avalanche_care.experiments.config_parts import evaluated_tasks
 from avalanche_care.experiments.directory import RunDirectory, identity_hash
 from avalanche_care.experiments.environment import hardware
 from avalanche_care.experiments.learning import Learning, SavePhases, TrainableParameters
@@ -123,7 +124,7 @@ def run_method(
         learning = Learning(
             strategy,
             benchmark,
-            [t for t in range(tasks) if (t + 1) % eval_every == 0 or t == tasks - 1],
+            evaluated_tasks(tasks, eval_every),
             counts,
             times,
             trained,

@@ -30,16 +30,17 @@ class PhaseTimes(SupervisedPlugin[Any]):
 
     def phase_start(self, strategy: Any) -> None:
         """Note the time."""
-        self._start = _now(strategy.device)
+        self._start = now(strategy.device)
 
     def phase_end(self, strategy: Any) -> None:
         """Add what the phase took."""
         name = strategy.phase.name
-        passed = _now(strategy.device) - self._start
+        passed = now(strategy.device) - self._start
         self.seconds[name] = self.seconds.get(name, 0.0) + passed
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
+    """Return the time in seconds, on a GPU once it has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avalanche_care.benchmarks.protocol import Protocol
+from avalanche_care.experiments.config_parts import evaluated_tasks
 from avalanche_care.experiments.results import RunResult
 
 __all__ = ["RunEntry", "Setting"]
@@ -91,7 +92,7 @@ class RunEntry:
             return tuple(self.result.evaluated)
         tasks = len(self.setting.task_sizes) if self.setting else 0
         every = self.identity.get("eval_every", 1)
-        return tuple(t for t in range(tasks) if (t + 1) % every == 0 or t == tasks - 1)
+        return tuple(evaluated_tasks(tasks, every))
 
     @property
     def state(self) -> str:
