@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -643,8 +644,13 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("unwritten")
 def test_committed_results_are_drawn(tmp_path: Path) -> None:
     made = [RunResult.load(path) for path in sorted(COMMITTED.rglob("*-seed*.json"))]
-    written = write_figures(made, tmp_path)
-    assert len(written) == 5 * len({r.benchmark for r in made})
+    kinds = Counter(figure.title.split(" on ")[0] for figure in write_figures(made, tmp_path))
+    for one_a_benchmark in ("Accuracy", "Forgetting", "What each task lost"):
+        assert kinds.pop(one_a_benchmark) == len({r.benchmark for r in made})
+    for one_a_protocol in ("Accuracy matrices", "Accuracy against cost"):
+        assert kinds.pop(one_a_protocol) == len({(r.benchmark, r.protocol) for r in made})
+    recalled = {(r.benchmark, r.protocol, r.method) for r in made if "routing" in r.extra}
+    assert kinds == Counter(f"Routing recall of {method}" for _, _, method in recalled)
 
 
 def test_importing_figures_imports_nothing_heavy() -> None:
