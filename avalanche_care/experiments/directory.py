@@ -108,6 +108,13 @@ class RunDirectory:
         """Let other processes in."""
         self._lock.release()
 
+    def __enter__(self) -> RunDirectory:
+        self.open()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def _check_identity(self, path: Path) -> None:
         if not path.exists():
             text = {

@@ -16,7 +16,8 @@ from avalanche_care.experiments.config_parts import evaluated_tasks
 from avalanche_care.experiments.directory import RESULT
 from avalanche_care.experiments.launch import build_backbone
 from avalanche_care.experiments.probe import Measured, Steps, measure
-from avalanche_care.experiments.run import check_device, count_parameters
+from avalanche_care.experiments.run import check_device
+from avalanche_care.experiments.run_result import count_parameters
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.strategies.registry import get_method
 

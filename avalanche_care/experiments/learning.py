@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from avalanche.core import SupervisedPlugin
+from avalanche.logging import BaseLogger
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -17,6 +18,8 @@ from avalanche_care.experiments.directory import RunDirectory
 from avalanche_care.experiments.environment import PeakMemory, hardware, versions
 from avalanche_care.plugins.class_counts import ClassCounts
 from avalanche_care.plugins.phase_times import PhaseTimes
+from avalanche_care.plugins.progress import ProgressPlugin
+from avalanche_care.plugins.silent import silent_evaluator
 from avalanche_care.strategies.phases import TrainingPhase
 
 __all__ = ["Learning", "SavePhases", "TrainableParameters"]
@@ -25,17 +28,17 @@ __all__ = ["Learning", "SavePhases", "TrainableParameters"]
 class SavePhases(SupervisedPlugin[Any]):
     """Save the state of the run after each phase but the last of a task.
 
-    Attributes:
-        learning: whose state; None: nothing is saved.
+    Args:
+        learning: whose state.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, learning: Learning) -> None:
         super().__init__()
-        self.learning: Learning | None = None
+        self.learning = learning
 
     def phase_complete(self, strategy: Any) -> None:
         """Save, unless the task is complete, which is saved elsewhere."""
-        if self.learning is not None and strategy.phases_done < len(strategy.phases()):
+        if strategy.phases_done < len(strategy.phases()):
             self.learning.save(f"phase{strategy.phases_done}")
 
 
@@ -66,36 +69,49 @@ class Learning:
     An event per task says what happened, as plain values; all figures of a result follow from them.
 
     Args:
-        strategy: one of this package's, new.
+        make_strategy: makes one of this package's strategies, given ``plugins`` and ``evaluator``.
         benchmark: what to learn.
         steps: tasks after which to evaluate.
-        counts: counts the predictions of an evaluation.
-        times: measures the phases.
-        trained: counts what they train.
+        loggers: Avalanche's; they get the accuracy at each evaluation.
         record: where events and states go; None: nowhere.
         save_every: save the state after every k-th task and the last; 0: never.
+        save_every_phase: save it after each phase of a task too.
         num_workers: data loading processes.
-        progress: show a bar.
+        progress: show bars.
         on_event: called with each event of this process.
+
+    Attributes:
+        strategy: what was made.
+        events: one per task that was learned, see :meth:`run`.
+        machines: versions and hardware of all processes that worked on the run.
+        trained: the most numbers that a phase has trained.
     """
 
-    strategy: Any
+    make_strategy: Callable[..., Any]
     benchmark: CILBenchmark
     steps: Sequence[int]
-    counts: ClassCounts
-    times: PhaseTimes
-    trained: TrainableParameters
+    loggers: Sequence[BaseLogger] = ()
     record: RunDirectory | None = None
     save_every: int = 1
+    save_every_phase: bool = False
     num_workers: int = 0
     progress: bool = True
     on_event: Callable[[dict[str, Any]], None] | None = None
 
     def __post_init__(self) -> None:
+        self.counts, self.times, self.trained = ClassCounts(), PhaseTimes(), TrainableParameters()
+        plugins: list[Any] = [self.times, self.trained]
+        if self.save_every_phase:
+            plugins.append(SavePhases(self))
+        if self.progress:
+            plugins.append(ProgressPlugin(len(self.benchmark.train_stream)))
+        self.strategy = self.make_strategy(
+            plugins=plugins, evaluator=silent_evaluator(self.counts, loggers=self.loggers)
+        )
         self.events: list[dict[str, Any]] = []
         self.machines: list[dict[str, Any]] = [
             {"versions": versions(), "hardware": hardware(str(self.strategy.device))}
-        ]  # all that worked on the run; more than one if it went on elsewhere
+        ]  # more than one if it went on elsewhere
         self._spent: dict[str, float] = {}  # seconds of the current task, before a resume
         self._start = 0.0
         self._saving = 0.0  # seconds of the current task, in this process

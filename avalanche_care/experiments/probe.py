@@ -17,7 +17,7 @@ from avalanche_care.benchmarks.protocol import Protocol
 from avalanche_care.benchmarks.scenario import CILBenchmark, class_incremental
 from avalanche_care.experiments.config import RunConfig
 from avalanche_care.experiments.environment import PeakMemory
-from avalanche_care.experiments.run import count_parameters
+from avalanche_care.experiments.run_result import count_parameters
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.phase_times import PhaseTimes, now
 from avalanche_care.strategies.phases import TrainingPhase

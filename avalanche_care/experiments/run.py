@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from avalanche.logging import BaseLogger
 from avalanche.training.determinism.rng_manager import RNGManager
-from torch import nn
 
-from avalanche_care import metrics
-from avalanche_care.benchmarks.packed import PackedImages
 from avalanche_care.benchmarks.scenario import CILBenchmark
 from avalanche_care.experiments.config_parts import evaluated_tasks
 from avalanche_care.experiments.directory import RunDirectory, identity_hash
 from avalanche_care.experiments.environment import hardware
-from avalanche_care.experiments.learning import Learning, SavePhases, TrainableParameters
+from avalanche_care.experiments.learning import Learning
 from avalanche_care.experiments.results import RunResult
-from avalanche_care.experiments.routing import ROUTING, batches_of, routing_usage
-from avalanche_care.nn.care import CaREModel
+from avalanche_care.experiments.run_facts import data_facts, run_identity
+from avalanche_care.experiments.run_result import run_result
 from avalanche_care.nn.vit import FrozenViT
-from avalanche_care.plugins.class_counts import ClassCounts
-from avalanche_care.plugins.phase_times import PhaseTimes
-from avalanche_care.plugins.progress import ProgressPlugin
-from avalanche_care.plugins.silent import silent_evaluator
 from avalanche_care.strategies.registry import get_method
 
 
@@ -98,52 +92,42 @@ def run_method(
     check_device(device)
     chosen = get_method(method)
     config = chosen.config() if config is None else config
-    facts = {**_data_facts(benchmark), "eval_every": eval_every, **(notes or {})}
-    identity = _identity(method, config, benchmark, backbone, seed, facts)
-    record = None
-    if directory is not None:
-        classes = {"class_names": benchmark.class_names, "realms": benchmark.realms}
-        record = RunDirectory(directory, identity, {**classes, **(details or {})})
-        record.open()
-    try:
-        finished = None if record is None else record.result()
-        if finished is not None:
-            return finished
+    facts = {**data_facts(benchmark), "eval_every": eval_every, **(notes or {})}
+    identity = run_identity(method, config, benchmark, backbone, seed, facts)
+    with contextlib.ExitStack() as stack:
+        record = None
+        if directory is not None:
+            classes = {"class_names": benchmark.class_names, "realms": benchmark.realms}
+            record = RunDirectory(directory, identity, {**classes, **(details or {})})
+            finished = stack.enter_context(record).result()
+            if finished is not None:
+                return finished
         RNGManager.set_random_seeds(seed)
-        counts, times, saver = ClassCounts(), PhaseTimes(), SavePhases()
-        trained = TrainableParameters()
-        tasks = len(benchmark.train_stream)
-        strategy = chosen.strategy(
-            model=backbone,
-            config=config,
-            eval_mb_size=eval_mb_size,
-            device=device,
-            plugins=[times, trained, saver, *([ProgressPlugin(tasks)] if progress else [])],
-            evaluator=silent_evaluator(counts, loggers=loggers()),
-        )
+        strategy: Callable[..., Any] = chosen.strategy
         learning = Learning(
-            strategy,
+            functools.partial(
+                strategy,
+                model=backbone,
+                config=config,
+                eval_mb_size=eval_mb_size,
+                device=device,
+            ),
             benchmark,
-            evaluated_tasks(tasks, eval_every),
-            counts,
-            times,
-            trained,
+            evaluated_tasks(len(benchmark.train_stream), eval_every),
+            loggers=loggers(),
             record=record,
             save_every=save_every,
+            save_every_phase=save_every_phase,
             num_workers=num_workers,
             progress=progress,
             on_event=on_event,
         )
-        saver.learning = learning if save_every_phase else None
-        events = learning.run()
+        learning.run()
         uses = {"exemplars": chosen.exemplars} if chosen.exemplars else {}
-        routing = _routing(strategy.model, benchmark, directory, num_workers)
-        result = _result(
-            events,
-            benchmark,
+        result = run_result(
+            learning,
             method=method,
             seed=seed,
-            parameters={**count_parameters(strategy.model), "trainable": trained.most},
             config=dataclasses.asdict(config),
             backbone=dataclasses.asdict(backbone.info),
             hardware=hardware(device),
@@ -151,124 +135,12 @@ def run_method(
                 **facts,
                 "eval_mb_size": eval_mb_size,
                 **uses,
-                **routing,
-                **({"machines": learning.machines} if len(learning.machines) > 1 else {}),
                 "identity_hash": identity_hash(identity),
             },
         )
         if record is not None:
             record.finish(result)
         return result
-    finally:
-        if record is not None:
-            record.close()
-
-
-def _routing(
-    model: nn.Module,
-    benchmark: CILBenchmark,
-    directory: str | os.PathLike[str] | None,
-    num_workers: int,
-) -> dict[str, Any]:
-    """Which routers the test images of each task select, for a model that has routers."""
-    if not isinstance(model, CaREModel) or model.tasks < 2:
-        return {}
-    datasets = [experience.dataset for experience in benchmark.test_stream]
-    usage = routing_usage(model, batches_of(datasets, num_workers=num_workers))
-    if directory is not None:
-        usage.save(Path(directory) / ROUTING)
-    return {"routing": usage.summary()}
-
-
-def _identity(
-    method: str,
-    config: Any,
-    benchmark: CILBenchmark,
-    backbone: FrozenViT,
-    seed: int,
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    """Everything that the numbers of a run depend on."""
-    return {
-        "method": method,
-        "config": dataclasses.asdict(config),
-        "benchmark": benchmark.name,
-        "protocol": benchmark.protocol.name,
-        "class_order": list(benchmark.class_order),
-        "seed": seed,
-        "backbone": dataclasses.asdict(backbone.info),
-        **facts,
-    }
-
-
-def _data_facts(benchmark: CILBenchmark) -> dict[str, Any]:
-    """What there is to learn, and what was done to the images."""
-    train, test = (benchmark.stream_definitions[s].exps_data for s in ("train", "test"))
-    facts: dict[str, Any] = {
-        "train_images": sum(map(len, train)),
-        "test_images": sum(map(len, test)),
-    }
-    if benchmark.transforms:
-        facts["transforms"] = benchmark.transforms
-    packs = dict.fromkeys(pack for part in train for pack in _packs(part))
-    return facts | ({"packed": "; ".join(packs)} if packs else {})
-
-
-def _packs(data: Any) -> Iterator[str]:
-    """How the images were packed that a data set reads from packed files.
-
-    Not asked of test images: those that ``cache_eval`` keeps are packed too, which changes nothing.
-    """
-    if isinstance(data, PackedImages):
-        settings = data.settings
-        crop = f", crop {settings.crop}" if settings.crop else ""
-        yield f"size {settings.size}{crop}" if settings.size else "full size"
-        return
-    inner = [getattr(data, name, None) for name in ("_flat_data", "_dataset", "dataset")]
-    for name in ("_datasets", "datasets"):
-        inner += list(getattr(data, name, ()))
-    for part in inner:
-        if part is not None:
-            yield from _packs(part)
-
-
-def _result(
-    events: Sequence[dict[str, Any]],
-    benchmark: CILBenchmark,
-    *,
-    extra: dict[str, Any],
-    **details: Any,
-) -> RunResult:
-    """Compute a result from the events of a run."""
-    n_classes = benchmark.protocol.n_classes
-    correct, total = (
-        metrics.stack_counts([event.get(name) for event in events], n_classes)
-        for name in ("correct", "total")
-    )
-    last = events[-1]
-    extra["A_last_top5"] = sum(last["correct_top5"]) / sum(last["total"])
-    if benchmark.realms:
-        realms = metrics.realm_accuracy(last["correct"], last["total"], benchmark.realms)
-        extra["realm_accuracy"] = realms
-    extra["peak_memory"] = {
-        name: max(event["memory"][name] for event in events) for name in last["memory"]
-    }
-    names = dict.fromkeys(name for event in events for name in event["seconds"])
-    seconds = {name: sum(event["seconds"].get(name, 0.0) for event in events) for name in names}
-    seconds = {"train": 0.0, "eval": 0.0, **seconds}
-    evaluated = sum(sum(event.get("total", ())) for event in events)
-    extra["evaluated_images_per_second"] = evaluated / max(seconds["eval"], 1e-9)
-    if "state_bytes" in last:
-        extra["state_bytes"] = last["state_bytes"]
-    return RunResult.from_counts(
-        correct,
-        total,
-        benchmark=benchmark.name,
-        protocol=benchmark.protocol,
-        seconds={**seconds, "total": seconds["train"] + seconds["eval"]},
-        extra=extra,
-        **details,
-    )
 
 
 def check_device(name: str) -> None:
@@ -282,18 +154,3 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {name!r} cannot be used: {reason}. Try 'cpu'.") from error
-
-
-def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Return how many numbers a model trains now and how many it holds.
-
-    ``trainable`` counts parameters that require gradients. ``total`` counts all parameters and all
-    floating-point buffers: everything that has to be stored, the frozen backbone and what a method
-    keeps twice included (CaRE's newest experts stand in the bank as well, beside a running sum).
-    """
-    parameters = list(model.parameters())
-    buffers = [b for b in model.buffers() if torch.is_floating_point(b)]
-    return {
-        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        "total": sum(t.numel() for t in [*parameters, *buffers]),
-    }

@@ -16,7 +16,7 @@ from avalanche_care.experiments import run_method
 from avalanche_care.experiments.config import RunConfig, run_type
 from avalanche_care.experiments.estimate import estimate_cost
 from avalanche_care.experiments.probe import first_images
-from avalanche_care.experiments.run import count_parameters
+from avalanche_care.experiments.run_result import count_parameters
 from avalanche_care.strategies import available_methods
 from avalanche_care.strategies.registry import get_method
 from avalanche_care.strategies.sequential import SequentialStrategy
