@@ -2,7 +2,8 @@
 
 No strategy and no plugin of this package takes part: the network is a frozen ViT with Avalanche's
 growing classifier behind it. Naive, LwF and EWC train on new images only, StreamingLDA sees each
-image once, Replay uses exemplars, and JointTraining has all images at once.
+image once, Replay uses exemplars, and JointTraining has all images at once. A line per strategy is
+printed: the accuracy (%) on all classes seen after each task, of JointTraining after the last one.
 
 The same methods are registered in this package as finetune, lwf, ewc, slda, replay and joint, for
 runs that can be broken off, result files and tables.

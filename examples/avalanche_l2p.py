@@ -2,8 +2,8 @@
 
 ``LearningToPrompt`` of Avalanche 0.6 cannot be built with a current timm. ``learning_to_prompt``
 gives it the frozen ViT and a head that fits, and changes nothing else. It is run twice: with the
-settings that ours has here, and with its own prompts and learning rate. Results go to
-``<out>/<name>/result.json``, for ``avalanche-care report <out>``.
+settings that ours has here, and with its own prompts and learning rate. A table of the three is
+printed; results go to ``<out>/<name>/result.json``, for ``avalanche-care report <out>``.
 
 Characters, nothing is downloaded (about two minutes):
 

@@ -8,6 +8,9 @@ example CIFAR-100 at 96 pixels on a ViT-Tiny:
         --arch vit_tiny_patch16_224.augreg_in21k_ft_in1k --weights vit_tiny.safetensors \
         --img-size 96 --protocol B0-Inc10 --epochs 6 --lr 0.02 --batch-size 32 \
         --alignment-epochs 5 --out runs/cifar100
+
+Each method's accuracies and a table are printed; a result file per method and a figure,
+``accuracy.png``, go to ``--out``.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 Naive trains the model as it would any other: one optimizer, one phase. The plugins let it grow by a
 triplet of expert, router and perceptron per task, hold the shared expert, and align the head.
+Avalanche's logger prints the accuracy on all classes seen after each task.
 """
 
 import argparse

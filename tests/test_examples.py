@@ -81,3 +81,23 @@ def test_avalanches_l2p_beside_ours(
         for name in ("l2p", "l2p-avalanche", "l2p-avalanche-defaults")
     )
     assert ours == same < defaults  # twice the prompts
+
+
+def test_avalanches_own_strategies_need_nothing_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = example("avalanche_baselines", monkeypatch, "GlyphBenchmark")
+    made: list[Any] = []
+    build = script.build
+    monkeypatch.setattr(script, "build", lambda *args: made.append(build(*args)) or made[-1])
+    script.main(argparse.Namespace(epochs=2, cuda=-1))
+    rows = [row.split() for row in capsys.readouterr().out.splitlines() if "%" not in row]
+    found = {name: curve for name, *curve in rows if name in script.METHODS}
+    assert list(found) == ["Naive", "LwF", "EWC", "Replay", "StreamingLDA", "JointTraining"]
+    for name, curve in found.items():
+        assert len(curve) == (1 if name == "JointTraining" else 3)
+        assert all(0 < float(accuracy) <= 100 for accuracy in curve)
+    assert float(found["JointTraining"][-1]) > float(found["Naive"][-1])
+    for strategy in made:
+        for thing in (strategy, *strategy.plugins):
+            assert not type(thing).__module__.startswith("avalanche_care")

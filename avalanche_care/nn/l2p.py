@@ -37,7 +37,8 @@ class L2PModel(PromptedClassifier):
     """L2P's network (section 4).
 
     The k prompts whose keys are nearest to the query become k L more input tokens. The features are
-    the mean of these tokens' outputs, after the ViT's last norm.
+    the mean of these tokens' outputs, after the ViT's last norm (or before it, where the ViT
+    itself normalises what it has pooled).
 
     The official code puts the prompts before the CLS token, its PyTorch port after it. For a
     transformer this is the same thing; what differs is their position embedding, see ``position``.
@@ -120,7 +121,8 @@ class L2PModel(PromptedClassifier):
         tokens = self.prompts[chosen].flatten(1, 2) + self._position()  # (B, k L, D)
         out = self.backbone.forward_features(x, tokens=tokens)  # (B, N + k L, D)
         start = self.backbone.num_prefix_tokens
-        features = out[:, start : start + tokens.shape[1]].mean(1)
+        # A ViT that pools an average normalises it, not the tokens; fc_norm is nothing elsewhere.
+        features = self.backbone.vit.fc_norm(out[:, start : start + tokens.shape[1]].mean(1))
         match = similarity.gather(1, chosen).sum(1).mean()
         return L2PFeatures(features, match, chosen)
 

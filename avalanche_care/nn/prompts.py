@@ -94,6 +94,6 @@ def batch_majority(chosen: Tensor, n: int) -> Tensor:
     Returns:
         (B, k): the k most frequent, of equally frequent ones the lowest. Every row is the same.
     """
-    votes = F.one_hot(chosen, n).sum((0, 1))  # (n,)
+    votes = (chosen.flatten()[:, None] == torch.arange(n, device=chosen.device)).sum(0)  # (n,)
     most = votes.argsort(descending=True, stable=True)[: chosen.shape[1]]
     return most.expand_as(chosen)

@@ -24,12 +24,17 @@ def experience_features(
         features (n, D) and the head's column of each, (n,), in the data set's order.
 
     Raises:
-        ValueError: if a label is not one of the classes seen, or a feature is not finite.
+        ValueError: if a label is not one of the classes seen, a class of the experience has no
+            image, or a feature is not finite.
     """
     head = strategy.model.head
     with strategy.evaluating():
         found = [(extract(x), y) for x, y in strategy.clean_batches()]
     features, labels = (torch.cat(part) for part in zip(*found, strict=True))
     columns = head.columns(labels)  # once, for the device is waited for
+    counts = columns.bincount(minlength=head.n_classes)[head.columns_of(strategy.task)]
+    if not counts.all():
+        missing = head.classes_of(strategy.task)[counts == 0].tolist()
+        raise ValueError(f"classes {missing} have no training images: expected at least one")
     require_finite(features, columns, head.labels)
     return features, columns

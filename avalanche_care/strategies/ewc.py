@@ -28,12 +28,13 @@ class EWCConfig(SequentialConfig):
         ewc_lambda: weight of the penalty. Avalanche leaves out the papers' factor of 1/2, and its
             importances are squared gradients of the mean loss of a batch, not of an image: they
             shrink as ``batch_size`` grows. So it is not comparable with other implementations', and
-            the default is ours, for a linear head.
+            the default is ours, for a linear head. Steps grow without bound where ``lr`` times it
+            times an importance is more than about 2: then it, or ``lr``, has to be lower.
         decay_factor: gamma of the online form: what is left of the earlier importances when those
             of another experience are added. 1: all experiences count alike.
     """
 
-    ewc_lambda: float = 10_000.0
+    ewc_lambda: float = 100.0
     decay_factor: float = 1.0
 
     def _problems(self) -> list[str]:

@@ -20,11 +20,18 @@ def fit_prototypes(strategy: PTMStrategy) -> None:
         strategy: in a phase of an experience; its model's head is as wide as its features.
 
     Raises:
-        ValueError: if a label is not one of the classes seen, or a feature is not finite.
+        ValueError: if a label is not one of the experience's classes, one of these has no image, or
+            a feature is not finite. No row has changed then.
     """
-    head = strategy.model.head
-    for column, mean in class_means(
-        *experience_features(strategy, strategy.model.features)
-    ).items():
+    head, task = strategy.model.head, strategy.task
+    features, columns = experience_features(strategy, strategy.model.features)
+    own = head.columns_of(task)
+    earlier = head.labels[columns[columns < own.start].unique()].tolist()
+    if earlier:
+        raise ValueError(
+            f"expected labels of the current experience {head.classes_of(task).tolist()}, got "
+            f"{earlier} of earlier ones"
+        )
+    for column, mean in class_means(features, columns).items():
         head.weight[column] = mean
     head.weight.requires_grad_(False)

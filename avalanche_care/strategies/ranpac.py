@@ -123,14 +123,13 @@ class RanPACStrategy(FirstSessionStrategy):
             if fit.counts.sum() > 0:
                 return best_ridge(running_errors(fit, self.held))
         elif n_fit(len(features)):
-            own = self.model.head.columns_of(self.task)
-            dtype = PRECISIONS[self.config.precision]
+            first = int(columns.min())  # of the task's classes, unless earlier ones come again
             errors = holdout_errors(
                 self.model.lift,
                 features,
-                columns - own.start,
-                own.stop - own.start,
-                dtype=dtype,
+                columns - first,
+                self.model.head.n_classes - first,
+                dtype=PRECISIONS[self.config.precision],
             )
             return best_ridge(errors)
         return self.ridges[-1] if self.ridges else 1.0

@@ -11,6 +11,7 @@ from tiny import tiny_vit
 from torch import Tensor
 
 from avalanche_care.nn import DualPromptModel, FrozenViT
+from avalanche_care.nn.attention import run_block
 
 IMAGES = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(3))
 
@@ -21,7 +22,7 @@ def _seed() -> None:
 
 
 def dualprompt(tasks: int = 3, **sizes: Any) -> DualPromptModel:
-    places = {"general_blocks": (0,), "expert_blocks": (1, 2), "expert_length": 3}
+    places = {"general_blocks": (0, 3), "expert_blocks": (1, 2), "expert_length": 3}
     model = DualPromptModel(tiny_vit(depth=4), **{**places, "general_length": 2, **sizes})
     for task in range(tasks):
         model.expand(task, [2 * task, 2 * task + 1])
@@ -46,7 +47,7 @@ def alone(model: DualPromptModel, image: Tensor, expert: int) -> Tensor:
     vit: Any = model.backbone.vit
     x = vit._pos_embed(vit.patch_embed(image[None]))[0]
     nothing = torch.zeros(0, x.shape[-1])
-    prefix = {0: model.general[0]}
+    prefix = {0: model.general[0], 3: model.general[1]}
     prefix |= {1: model.experts.prompts[expert, 0], 2: model.experts.prompts[expert, 1]}
     for i, block in enumerate(vit.blocks):
         keys, values = prefix.get(i, (nothing, nothing))
@@ -132,6 +133,20 @@ def test_one_images_expert_reaches_no_other_image() -> None:
     for size in (1, 2, 3):
         parts = torch.cat([model(part) for part in IMAGES.split(size)])
         torch.testing.assert_close(parts, model(IMAGES), rtol=1e-4, atol=1e-5)
+
+
+def test_a_prefix_of_no_keys_changes_nothing() -> None:
+    """Block by block: the attention with a prefix is timm's, but for the prefix."""
+    vit: Any = tiny_vit().vit
+    x = torch.randn(5, 7, 16)
+    nothing = torch.zeros(5, 0, 16)
+    for block in vit.blocks:
+        expected = block(x)
+        got = run_block(block, x, prefix=(nothing, nothing))
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+        one = run_block(block, x, prefix=(torch.zeros(5, 1, 16), torch.zeros(5, 1, 16)))
+        assert not torch.allclose(one, expected, atol=1e-2)
+        x = expected
 
 
 def test_a_prefix_that_nobody_looks_at_changes_nothing() -> None:
@@ -228,9 +243,43 @@ def test_match_is_the_cosine_with_the_experts_key() -> None:
     assert torch.autograd.grad(found.match, leaves, allow_unused=True) == (None, None)
 
 
-def test_from_arguments_and_saved_sizes() -> None:
-    model = dualprompt()
+@pytest.mark.parametrize(("init", "low", "high"), [("symmetric", -1.0, 1.0), ("small", 0.0, 0.01)])
+@pytest.mark.parametrize("pool", [None, 10])
+def test_all_start_in_the_range(pool: int | None, init: str, low: float, high: float) -> None:
+    backbone = tiny_vit(depth=5)
+    model = DualPromptModel(backbone, pool=pool, init=init)
+    for task in range(10):
+        model.expand(task, [task])
+    for values in (model.general, model.experts.prompts[0], model.experts.keys):
+        assert low <= values.min() < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < values.max() < high
+
+
+def test_a_task_adds_a_prompt_and_a_key() -> None:
+    """23,808 numbers on ViT-B, 92,928 with prompts of length 20."""
+    vit = VisionTransformer(img_size=32, embed_dim=768, depth=5, num_heads=12, mlp_ratio=0.1)
+    for length, count in ((5, 23_808), (20, 92_928)):
+        model = DualPromptModel(FrozenViT(vit), expert_length=length)
+        sizes = []
+        for task in range(3):
+            model.expand(task, [task])
+            sizes.append(sum(p.numel() for p in model.trainable_parameters()))
+        assert sizes[1] - sizes[0] == sizes[2] - sizes[1] == count + 769  # a row of the head
+
+
+@pytest.mark.parametrize("sizes", [{}, {"pool": 3}, {"pool": 3, "match_unseen": False}], ids=str)
+def test_from_arguments_and_saved_sizes(sizes: dict[str, Any]) -> None:
+    model = dualprompt(**sizes)
     different_choices(model)
+    assert model.arguments() == {
+        "pool": None,
+        "match_unseen": True,
+        **sizes,
+        "general_blocks": [0, 3],
+        "expert_blocks": [1, 2],
+        "general_length": 2,
+        "expert_length": 3,
+    }
     other = DualPromptModel.from_arguments(model.backbone, model.arguments())
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(IMAGES), model(IMAGES))
@@ -240,7 +289,7 @@ def test_from_arguments_and_saved_sizes() -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"expert_blocks": (3, 4)}, r"blocks of 0 .. 3, got \[0, 3, 4\]"),
+        ({"general_blocks": (0,), "expert_blocks": (3, 4)}, r"of 0 .. 3, got \[0, 3, 4\]"),
         ({"expert_blocks": (0, 1)}, r"different blocks"),
         ({"pool": 0}, "at least 1"),
         ({"expert_length": 0}, "at least 1"),

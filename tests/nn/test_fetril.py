@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from calls import Calls
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -111,6 +112,22 @@ def test_loss_and_gradients(kind: str, block: int, monkeypatch: pytest.MonkeyPat
         torch.testing.assert_close(ours.grad, theirs.grad.float(), rtol=1e-4, atol=1e-4)
 
 
+def test_calls_do_not_grow_with_the_old_classes() -> None:
+    """A task of three classes after 100 tasks of three and after 300: no loop over classes."""
+    features, columns, _ = data()
+    found = {}
+    for old in (3, 300, 900):  # the first fills the caches
+        means = torch.randn(old + NEW, D, generator=torch.Generator().manual_seed(3))
+        weight = torch.zeros(old + NEW, D, requires_grad=True)
+        bias = torch.zeros(old + NEW, requires_grad=True)
+        with Calls() as found[old]:
+            pseudo = PseudoFeatures(features, columns - OLD + old, means, old)
+            pseudo.backward(weight, bias, squared_hinge)
+        assert weight.grad is not None
+        assert (weight.grad.abs().sum(1) > 0).all()
+    assert found[900].total <= found[300].total, found[900].growth_from(found[300])
+
+
 def test_the_classifier_is_the_support_vector_machine() -> None:
     svm = pytest.importorskip("sklearn.svm")
     features, classes = made()
@@ -141,6 +158,70 @@ def test_nothing_near_the_classifier_is_better(kind: str) -> None:
             assert objective((weight + step).double(), bias.double()) > best
             shift = size * torch.randn(bias.shape, generator=source)
             assert objective(weight.double(), (bias + shift).double()) > best
+
+
+def objective_and_gradient(weight: Tensor, bias: Tensor, penalty: float) -> tuple[float, float]:
+    """Of the support vector machine on features that are really made; the largest entry."""
+    features, classes = made()
+    w, b = (t.detach().double().requires_grad_() for t in (weight, bias))
+    loss = slow_loss("svc", features @ w.T + b, classes)
+    value = (w.square().sum() + b.square().sum()) / 2 + penalty * loss
+    value.backward()
+    assert w.grad is not None
+    assert b.grad is not None
+    return float(value.detach()), max(float(g.abs().max()) for g in (w.grad, b.grad))
+
+
+def test_the_tolerance_is_relative_to_the_first_gradient() -> None:
+    penalty, tolerance = 1e4, 0.1
+    zeros = torch.zeros(OLD + NEW, D), torch.zeros(OLD + NEW)
+    _, first = objective_and_gradient(*zeros, penalty)
+    pseudo = PseudoFeatures(*data(), OLD)
+    found = fit_linear(pseudo, squared_hinge, penalty=penalty, tolerance=tolerance)
+    _, last = objective_and_gradient(*found, penalty)
+    assert 0.01 * first < last <= 1.01 * tolerance * first  # it stopped there, and did not go on
+
+
+def test_iterations_are_limited() -> None:
+    values = []
+    for iterations in (1, 3, 1000):
+        found = fit_linear(PseudoFeatures(*data(), OLD), squared_hinge, iterations=iterations)
+        values.append(objective_and_gradient(*found, 1.0)[0])
+    assert values[0] > 1.001 * values[1] > 1.001 * values[2]
+
+
+def test_scores_are_held_for_some_classes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetril, "BLOCK", 130)
+    sizes: list[int] = []
+
+    def noting(scores: Tensor, classes: Tensor) -> Tensor:
+        sizes.append(scores.numel())
+        return squared_hinge(scores, classes)
+
+    weight = torch.zeros(OLD + NEW, D, requires_grad=True)
+    bias = torch.zeros(OLD + NEW, requires_grad=True)
+    PseudoFeatures(*data(), OLD).backward(weight, bias, noting)
+    assert max(sizes) <= 130  # or one class's at least, 90 here
+    assert sum(sizes) == sum(len(rows) for rows in slow().values()) * (OLD + NEW)
+
+
+def test_a_feature_of_length_zero_stays_zero() -> None:
+    """An old class of mean zero, with a single image to lend it features."""
+    means = torch.stack([torch.zeros(D), torch.full((D,), torch.nan)])
+    pseudo = PseudoFeatures(torch.ones(1, D), torch.tensor([1]), means, 1)
+    assert torch.equal(pseudo.of(0), torch.zeros(1, D))
+    weight, bias = fit_linear(pseudo, squared_hinge)
+    assert torch.isfinite(weight).all()
+    assert bias[0] > bias[1]
+
+
+def test_neighbours_far_from_zero_are_told_apart() -> None:
+    """Means that share a large part: distances by way of a product would be rounding."""
+    features, columns, means = data()
+    far = PseudoFeatures(features + 3e4, columns, means + 3e4, OLD)
+    near = PseudoFeatures(features, columns, means, OLD)
+    for ours, theirs in zip(far.donors, near.donors, strict=True):
+        assert ours.receivers.tolist() == theirs.receivers.tolist()
 
 
 def test_the_first_task_has_no_old_class() -> None:

@@ -156,11 +156,22 @@ def test_prompts_of_a_task() -> None:
     assert torch.equal(model.prompted(IMAGES, task=3).chosen, free)
 
 
-@pytest.mark.parametrize("kind", [{"class_token": False, "global_pool": "avg"}, {"reg_tokens": 2}])
+AVERAGE: dict[str, Any] = {"class_token": False, "global_pool": "avg"}
+
+
+def other_vit(**kind: Any) -> VisionTransformer:
+    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    vit = VisionTransformer(**sizes, num_classes=0, **kind)
+    with torch.no_grad():  # no norm is at its usual start
+        for parameter in vit.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return vit
+
+
+@pytest.mark.parametrize("kind", [AVERAGE, {"reg_tokens": 2}])
 @pytest.mark.parametrize("no_embed_class", [False, True])
 def test_other_vits(kind: dict[str, Any], no_embed_class: bool) -> None:
-    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
-    vit = VisionTransformer(**sizes, num_classes=0, no_embed_class=no_embed_class, **kind)
+    vit = other_vit(no_embed_class=no_embed_class, **kind)
     models = [L2PModel(FrozenViT(vit), position=position) for position in ("cls", "none")]
     models[1].load_state_dict(models[0].state_dict())
     for model in models:
@@ -170,6 +181,32 @@ def test_other_vits(kind: dict[str, Any], no_embed_class: bool) -> None:
     assert one.shape == (5, 2)
     has_position = "reg_tokens" in kind and not no_embed_class
     assert torch.allclose(one, other) != has_position
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [({}, 1), (AVERAGE, 0), ({**AVERAGE, "fc_norm": False}, 0), ({"reg_tokens": 2}, 3)],
+    ids=str,
+)
+def test_features_are_the_mean_of_the_prompts_alone(kind: dict[str, Any], start: int) -> None:
+    """They stand behind CLS and registers; the last norm is the one that the ViT itself has."""
+    vit: Any = other_vit(**kind)
+    model = L2PModel(FrozenViT(vit), length=3, top_k=2)
+    last: list[Tensor] = []
+    vit.blocks[-1].register_forward_hook(lambda _, args, out: last.append(out.detach()))
+    features = model.features(IMAGES)
+    assert len(last) == 2  # the query's pass and the prompts'
+    assert last[1].shape[1] == start + 6 + 4
+    mean = vit.norm(last[1])[:, start : start + 6].mean(1)
+    torch.testing.assert_close(features, vit.fc_norm(mean))
+
+
+@pytest.mark.parametrize(("init", "low", "high"), [("symmetric", -1.0, 1.0), ("small", 0.0, 0.01)])
+def test_prompts_and_keys_start_in_the_range(init: str, low: float, high: float) -> None:
+    model = l2p(init=init, pool=60)
+    for values in (model.prompts, model.keys):
+        assert low <= values.min() < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < values.max() < high
 
 
 def test_from_arguments() -> None:

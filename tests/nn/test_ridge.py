@@ -87,9 +87,29 @@ def test_covariances() -> None:
     np.testing.assert_allclose(moments.within_covariance().numpy(), within, rtol=1e-9, atol=1e-12)
 
 
+def test_sums_of_301_tasks() -> None:
+    """A hundred classes, then three at a time: those of a single pass, as is the solution."""
+    source = torch.Generator().manual_seed(0)
+    columns = torch.arange(1000).repeat_interleave(2)
+    features = torch.randn(2000, D, generator=source)
+    first = [0, *range(100, 1000, 3)]
+    moments = RunningMoments(D)
+    for start, end in zip(first, [*first[1:], 1000], strict=True):
+        own = (columns >= start) & (columns < end)
+        moments.expand(end)
+        moments.add(features[own], columns[own])
+    assert len(first) == 301
+    x, targets = features.double().numpy(), one_hot(columns, 1000)
+    np.testing.assert_allclose(moments.gram.numpy(), x.T @ x, rtol=1e-10, atol=1e-10)
+    solution, _ = solve_ridge(moments.gram, moments.sums, 1.0)
+    expected = np.linalg.solve(x.T @ x + np.eye(D), x.T @ targets)
+    np.testing.assert_allclose(solution.numpy(), expected.T, rtol=1e-9, atol=1e-12)
+
+
 def test_a_single_image_has_no_covariance() -> None:
     moments = moments_of(torch.ones(1, D) / 2, torch.tensor([0]))
     assert torch.equal(moments.total_covariance(), torch.zeros(D, D, dtype=torch.float64))
+    assert torch.equal(moments.within_covariance(), torch.zeros(D, D, dtype=torch.float64))
     weight, bias = linear_discriminants(moments, ridge=2.0)
     torch.testing.assert_close(weight, torch.full_like(weight, 0.25))
     assert bias.item() == pytest.approx(-0.5 * D * 0.25 * 0.5)
@@ -210,15 +230,29 @@ def test_the_best() -> None:
         best_ridge([float("inf")] * 2, [1, 10])
 
 
-def test_an_error_that_is_no_number_is_the_worst() -> None:
+@pytest.mark.parametrize("width", [4, 200])
+def test_an_error_that_is_no_number_is_the_worst(width: int) -> None:
+    """Of features that are zero, nothing over nothing; with a regulariser, zero."""
     features, columns = data(20)
-    features[3] = float("inf")
-    _, lift = lift_to(4, block=4)
-    try:
-        errors = holdout_errors(lift, features, columns, CLASSES)  # type: ignore[arg-type]
-    except torch.linalg.LinAlgError:
-        return  # or the decomposition says so
-    assert set(errors) == {float("inf")}
+    _, lift = lift_to(width, block=width)
+    few: list[float] = [0.0, 1.0]
+    errors = holdout_errors(lift, 0 * features, columns, CLASSES, ridges=few)  # type: ignore[arg-type]
+    assert errors == [float("inf"), pytest.approx(1 / CLASSES)]
+    assert best_ridge(errors, few) == 1.0
+
+
+@pytest.mark.parametrize(("width", "smaller"), [(63, 63), (64, 64), (65, 64), (200, 64)])
+def test_the_smaller_matrix_is_decomposed_and_once(
+    width: int, smaller: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 64 images to fit on and so many random features, for all 17 regularisers."""
+    sizes: list[int] = []
+    original = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda a: sizes.append(len(a)) or original(a))
+    features, columns = data(80)
+    _, lift = lift_to(width, block=17)
+    holdout_errors(lift, features, columns, CLASSES)  # type: ignore[arg-type]
+    assert sizes == [smaller]
 
 
 def test_errors_from_running_sums_are_those_of_all_images() -> None:
@@ -230,6 +264,16 @@ def test_errors_from_running_sums_are_those_of_all_images() -> None:
     x, targets = features.double().numpy(), one_hot(columns)
     order = np.argsort(held.numpy(), kind="stable")
     np.testing.assert_allclose(errors, slow_errors(x[order], targets[order]), rtol=1e-8)
+
+
+def test_running_sums_that_are_no_numbers_give_no_error_that_is_one() -> None:
+    fit = moments_of(*data())
+    rest = moments_of(*data(seed=1))
+    rest.sums[0, 0] = torch.nan
+    errors = running_errors(fit, rest)
+    assert errors == [float("inf")] * 17
+    with pytest.raises(ValueError, match="look for NaN"):
+        best_ridge(errors)
 
 
 def test_a_singular_fit_does_not_win() -> None:

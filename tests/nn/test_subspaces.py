@@ -163,6 +163,13 @@ def test_a_task_in_progress_scores_zero_and_changes_no_prototype() -> None:
     other = SubspaceHead(DIM, head.config).double()
     other.load_state_dict(head.state_dict())
     assert torch.equal(other([(0, features)]), scores)
+    means = torch.randn(2, 4, DIM, dtype=torch.float64)
+    blocks = [(0, torch.randn(4, 2, DIM, dtype=torch.float64))]
+    for one in (head, other):
+        one.set_means(means)  # what was worked out before holds no longer
+    other.load_state_dict(head.state_dict())
+    assert head(blocks)[:, 6:].all()
+    assert torch.equal(head(blocks), other(blocks))
 
 
 def test_a_head_in_use_takes_another_state() -> None:

@@ -182,6 +182,27 @@ def test_from_the_same_start_it_learns_what_ours_does(benchmark: CILBenchmark) -
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_its_prompts_per_task_do_not_work(benchmark: CILBenchmark) -> None:
+    strategy = small(use_prompt_mask=True, train_prompt_mask=True)
+    with pytest.raises(TypeError, match=r"arange\(\)"):
+        strategy.train(benchmark.train_stream[0])
+
+
+def test_all_defaults_are_avalanches() -> None:
+    strategy = learning_to_prompt(tiny_vit(), num_classes=6, evaluator=silent_evaluator())
+    pool: Any = strategy.model.prompt
+    assert (pool.pool_size, pool.length, pool.top_k) == (20, 5, 5)
+    assert pool.prompt.shape == (20, 5, 16)
+    assert strategy.sim_coefficient == 0.1
+    assert strategy.optimizer.defaults["lr"] == 0.03
+    assert type(strategy.optimizer) is torch.optim.Adam
+    sizes = (strategy.train_mb_size, strategy.eval_mb_size, strategy.train_epochs)
+    assert sizes == (1, 1, 1)
+    values = pool.prompt.detach()
+    assert -1 <= values.min() < -0.9
+    assert 0.9 < values.max() < 1
+
+
 def test_it_predicts_classes_to_come(benchmark: CILBenchmark) -> None:
     """Why it is no registered method: those have a column per class seen, and refuse bad labels."""
     predictions = Predictions()

@@ -15,11 +15,11 @@ from avalanche.models import IncrementalClassifier
 from avalanche.training import EWC, JointTraining, LwF, Naive, StreamingLDA
 from avalanche.training.plugins import ReplayPlugin
 from avalanche.training.storage_policy import ClassBalancedBuffer
-from tiny import snapshot, tiny_images, tiny_strategy, tiny_vit, with_targets
+from tiny import snapshot, tiny_benchmark, tiny_images, tiny_strategy, tiny_vit, with_targets
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from avalanche_care.benchmarks import CILBenchmark
+from avalanche_care.benchmarks import CILBenchmark, Protocol, class_incremental
 from avalanche_care.nn import LinearClassifier
 from avalanche_care.nn.petl import KINDS
 from avalanche_care.nn.weights import state_sha256
@@ -166,6 +166,14 @@ def test_slda_is_avalanches(base: bool, streaming: bool, benchmark: CILBenchmark
         assert torch.equal(mine.model(x).argmax(1), scores.argmax(1))
 
 
+def test_slda_trains_nothing(benchmark: CILBenchmark) -> None:
+    strategy = ours("slda")
+    for experience in benchmark.train_stream:
+        strategy.train(experience)
+        assert not [name for name, p in strategy.model.named_parameters() if p.requires_grad]
+    assert strategy.clock.train_iterations == 0
+
+
 def test_slda_prints_nothing(benchmark: CILBenchmark, capsys: pytest.CaptureFixture[str]) -> None:
     ours("slda", base=True).train(benchmark.train_stream)
     assert capsys.readouterr().out == ""
@@ -193,6 +201,26 @@ def test_going_on_from_any_moment(method: str, benchmark: CILBenchmark) -> None:
         after = snapshot(second.model)
         for name, value in snapshot(first.model).items():
             assert torch.equal(after[name], value), (moment, name)
+
+
+@pytest.mark.parametrize(
+    ("method", "tuning"), [*((m, "none") for m in SEQUENTIAL), ("ewc", "adapter"), ("lwf", "ssf")]
+)
+def test_going_on_after_the_first_experience(
+    method: str, tuning: str, benchmark: CILBenchmark
+) -> None:
+    """When there is something to hold on to for the first time."""
+    settings: dict[str, Any] = {"tuning": tuning, **({"every": 1} if method == "joint" else {})}
+    first, second = ours(method, **settings), ours(method, **settings)
+    first.train(benchmark.train_stream[0])
+    second.load_run_state(copy.deepcopy(first.run_state()))
+    state = torch.get_rng_state()
+    for strategy in (first, second):
+        torch.set_rng_state(state)
+        strategy.train(benchmark.train_stream[1])
+    after = snapshot(second.model)
+    for name, value in snapshot(first.model).items():
+        assert torch.equal(after[name], value), name
 
 
 ORDER = [2, 7, 0, 5, 3, 6]  # sorted within each task
@@ -246,6 +274,21 @@ def test_what_trains(method: str, tuning: str, benchmark: CILBenchmark) -> None:
     made.load_state_dict(strategy.model.state_dict())
     x = torch.randn(3, 3, 16, 16)
     assert torch.equal(made.eval()(x), strategy.model.eval()(x))
+
+
+@pytest.mark.parametrize(
+    ("tuning", "options"),
+    [("adapter", {"bottleneck": 3}), ("vpt-shallow", {"tokens": 2}), ("vpt-deep", {"tokens": 2})],
+)
+@pytest.mark.parametrize("method", ["finetune", "joint"])
+def test_options_of_the_tuning(method: str, tuning: str, options: dict[str, int]) -> None:
+    """At the start, and for joint training in every experience."""
+    strategy = ours(method, tuning=tuning, epochs=1, **options)
+    shapes = {name: p.shape for name, p in strategy.model.petl.named_parameters()}
+    assert any(next(iter(options.values())) in shape for shape in shapes.values())
+    strategy.train(tiny_benchmark("B0-Inc6", 6).train_stream)
+    assert shapes == {name: p.shape for name, p in strategy.model.petl.named_parameters()}
+    assert strategy.model.arguments() == {"kind": tuning, "options": options}
 
 
 # Memory
@@ -359,6 +402,29 @@ def test_joint_training_has_all_images_so_far(benchmark: CILBenchmark) -> None:
     assert seen.counts() == [[6, 6, 0, 0, 0, 1], [6, 6, 6, 6, 0, 1], [6, 6, 6, 6, 6, 7]]
 
 
+@pytest.mark.parametrize("method", SEQUENTIAL)
+def test_images_are_augmented_in_training(method: str) -> None:
+    """Those of earlier experiences too."""
+    benchmark = class_incremental(
+        tiny_images(6),
+        tiny_images(6, split=1),
+        Protocol.parse("B0-Inc2", n_classes=6),
+        train_transform=lambda image: image + 100,
+        eval_transform=lambda image: image - 100,
+        name="tiny",
+    )
+    lowest: list[float] = []
+
+    class Lowest(SupervisedPlugin[Any], supports_distributed=False):
+        def before_forward(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            lowest.append(float(strategy.mb_x.min()))
+
+    changes = {"every": 1} if method == "joint" else {}
+    ours(method, epochs=1, lr=1e-6, plugins=[Lowest()], **changes).train(benchmark.train_stream)
+    assert len(lowest) >= 9
+    assert min(lowest) > 50
+
+
 @pytest.mark.parametrize("tuning", ["none", "adapter", "finetune"])
 def test_joint_training_begins_anew(tuning: str, benchmark: CILBenchmark) -> None:
     """What it learns last does not depend on whether it learned anything before."""
@@ -391,6 +457,26 @@ def test_joint_training_is_not_evaluated_where_it_was_left_out(benchmark: CILBen
                 continue
             with pytest.raises(RuntimeError, match=r"experience 0 was left out.*eval_every=2"):
                 found.eval(benchmark.seen_stream[task])
+
+
+def test_periodic_evaluation_passes_over_what_was_left_out(benchmark: CILBenchmark) -> None:
+    evaluated: list[int] = []
+
+    class Evaluated(SupervisedPlugin[Any], supports_distributed=False):
+        def after_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            evaluated.append(strategy.task)
+
+    method = get_method("joint")
+    strategy = method.strategy(
+        model=tiny_vit(),
+        config=method.config(epochs=1, every=2),
+        plugins=[Evaluated()],
+        evaluator=None,
+        eval_every=0,
+    )
+    for task, experience in enumerate(benchmark.train_stream):
+        strategy.train(experience, eval_streams=[benchmark.seen_stream[task]])
+    assert evaluated == [1, 1, 2]  # after the second one, before and after the third
 
 
 # Errors and descriptions
@@ -442,8 +528,29 @@ def test_what_uses_earlier_images_says_so() -> None:
     assert uses == {"joint": "all images", "replay": "exemplars"}
 
 
-def test_defaults_of_fine_tuning() -> None:
-    config = get_method("finetune").config()
-    values = (config.tuning, config.epochs, config.lr, config.batch_size)
-    assert (*values, config.momentum, config.weight_decay) == ("none", 20, 0.01, 16, 0.9, 5e-4)
-    assert tiny_strategy("finetune").model.arguments() == {"kind": "none", "options": {}}
+@pytest.mark.parametrize("method", SEQUENTIAL)
+def test_defaults_of_training(method: str) -> None:
+    config = get_method(method).config()
+    values = (config.tuning, config.lr, config.batch_size)
+    assert values == (("finetune", 0.005, 64) if method == "joint" else ("none", 0.01, 16))
+    assert (config.epochs, config.momentum, config.weight_decay) == (20, 0.9, 5e-4)
+    strategy = tiny_strategy(method)
+    kind = "finetune" if method == "joint" else "none"
+    assert strategy.model.arguments() == {"kind": kind, "options": {}}
+    (group,) = strategy.build_optimizer(0.3).param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.9, 5e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("joint", {"every": 1}),
+        ("replay", {"memory": 2000}),
+        ("lwf", {"alpha": 1.0, "temperature": 2.0}),
+        ("ewc", {"ewc_lambda": 100.0, "decay_factor": 1.0}),
+        ("slda", {"shrinkage": 1e-4, "base": False, "streaming": True}),
+    ],
+)
+def test_defaults(method: str, expected: dict[str, Any]) -> None:
+    config = get_method(method).config()
+    assert {name: getattr(config, name) for name in expected} == expected

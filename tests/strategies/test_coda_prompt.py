@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from tiny import snapshot, tiny_benchmark, tiny_images, tiny_vit
 
-from avalanche_care.benchmarks import CILBenchmark
+from avalanche_care.benchmarks import CILBenchmark, Protocol
 from avalanche_care.strategies import CODAPromptConfig, CODAPromptStrategy
 from avalanche_care.strategies.coda_prompt import QuarterCosinePhase
 
@@ -150,12 +151,43 @@ def test_a_config_names_everything_that_is_wrong() -> None:
         CODAPromptStrategy(model=tiny_vit())
 
 
+RELEASED = {  # for CIFAR-100
+    "components_per_task": 10,
+    "length": 8,
+    "blocks": (0, 1, 2, 3, 4),
+    "orthogonality": 0.0,
+    "epochs": 20,
+    "lr": 0.001,
+    "batch_size": 128,
+    "clip_norm": None,
+}
+CLASSES = {
+    "cifar100": 100,
+    "imagenet-r": 200,
+    "imagenet-a": 200,
+    "objectnet": 200,
+    "omnibenchmark": 300,
+    "omnibenchmark1k": 1000,
+    "vtab": 50,
+    "cub": 200,
+}
+
+
 def test_presets() -> None:
-    assert CODAPromptConfig.preset("cifar100/B0-Inc10") == CODAPromptConfig()
-    rendition = CODAPromptConfig.preset("imagenet-r/B0-Inc10")
-    assert (rendition.epochs, rendition.components_per_task) == (50, 5)
+    """A hundred components for all tasks, at least one each; 50 epochs on ImageNet-R."""
+    assert dataclasses.asdict(CODAPromptConfig()) == RELEASED
     for name in CODAPromptConfig.presets():
-        config = CODAPromptConfig.preset(name)
-        assert config.components_per_task >= 1
-        if name.startswith("omnibenchmark1k"):
-            assert config.components_per_task == 1
+        data, protocol = name.split("/")
+        tasks = Protocol.parse(protocol, n_classes=CLASSES[data]).tasks
+        assert dataclasses.asdict(CODAPromptConfig.preset(name)) == {
+            **RELEASED,
+            "components_per_task": max(1, 100 // tasks),
+            "epochs": 50 if data == "imagenet-r" else 20,
+        }
+
+
+def test_settings_reach_the_model() -> None:
+    model = coda(blocks=(1,), components_per_task=3, length=6).model
+    assert model.arguments() == {"blocks": [1], "components_per_task": 3, "length": 6}
+    model.expand(0, [0])
+    assert model.components.prompts.shape == (3, 1, 6 * 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -155,18 +156,87 @@ def test_a_config_names_everything_that_is_wrong() -> None:
         DualPromptStrategy(model=tiny_vit())
 
 
+PILOT = {  # for ImageNet-R, with a pool that grows
+    "pool": None,
+    "match_unseen": True,
+    "general_blocks": (0, 1),
+    "expert_blocks": (2, 3, 4),
+    "general_length": 5,
+    "expert_length": 5,
+    "pull": 0.1,
+    "choice": "per-image",
+    "init": "symmetric",
+    "epochs": 10,
+    "lr": 0.001,
+    "batch_size": 24,
+    "clip_norm": None,
+}
+PORT = {"pool": 10, "clip_norm": 1.0}
+OFFICIAL = {"pool": 10, "pull": 1.0, "init": "small", "batch_size": 192, "clip_norm": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cifar100/B0-Inc10", {**PORT, "epochs": 5, "lr": 0.03 * 24 / 256}),
+        (
+            "imagenet-r/B0-Inc20",
+            {**PORT, "epochs": 50, "lr": 0.005 * 24 / 256, "expert_length": 20},
+        ),
+        ("cifar100/B0-Inc5", {"epochs": 5}),
+        (
+            "jax/cifar100",
+            {
+                **OFFICIAL,
+                "epochs": 5,
+                "lr": 0.03 * 192 / 256,
+                "choice": "batch-leaks-task-identity",
+            },
+        ),
+        (
+            "jax/imagenet-r",
+            {**OFFICIAL, "epochs": 50, "lr": 0.005 * 192 / 256, "expert_length": 20},
+        ),
+        ("imagenet-r/B0-Inc40", {"pool": 10}),
+        ("omnibenchmark/B0-Inc30", {"pool": 10}),
+        ("omnibenchmark1k/B100-Inc3", {}),
+    ],
+)
+def test_released_settings(name: str, settings: dict[str, Any]) -> None:
+    assert dataclasses.asdict(DualPromptConfig.preset(name)) == {**PILOT, **settings}
+
+
 def test_presets() -> None:
-    cifar = DualPromptConfig.preset("cifar100/B0-Inc10")
-    assert (cifar.lr, cifar.epochs, cifar.pool) == (0.03 * 24 / 256, 5, 10)
-    rendition = DualPromptConfig.preset("imagenet-r/B0-Inc20")
-    assert (rendition.lr, rendition.epochs) == (0.005 * 24 / 256, 50)
-    assert rendition.expert_length == 20
-    assert DualPromptConfig.preset("jax/cifar100").lr == 0.03 * 192 / 256
-    assert DualPromptConfig.preset("jax/imagenet-r").lr == 0.005 * 192 / 256
-    assert DualPromptConfig.preset("omnibenchmark1k/B100-Inc3") == DualPromptConfig()
+    assert dataclasses.asdict(DualPromptConfig()) == PILOT
     for name in DualPromptConfig.presets():
         config = DualPromptConfig.preset(name)
         assert (config.choice == "batch-leaks-task-identity") == (name == "jax/cifar100")
         assert config.pool in (None, 10)
         if "1k" in name:
             assert config.pool is None  # hundreds of tasks
+
+
+def test_settings_reach_the_model() -> None:
+    sizes = {"pool": 3, "match_unseen": False, "general_length": 4, "expert_length": 6}
+    model = dualprompt(**sizes, init="small").model
+    blocks = {"general_blocks": [0], "expert_blocks": [1]}
+    assert model.arguments() == {**sizes, **blocks}
+    for values in (model.general, model.experts.prompts, model.experts.keys):
+        assert 0 <= values.min() < values.max() < 0.01
+    assert dualprompt(pool=3).model.experts.keys.min() < -0.5
+
+
+def test_the_length_of_a_gradient_is_that_of_all_parts(benchmark: CILBenchmark) -> None:
+    """It is clipped as a whole: general and expert prompts, key and head."""
+    lengths: list[float] = []
+
+    def noting(self: Any, *args: Any) -> Any:
+        grads = [p.grad.flatten() for p in self.param_groups[0]["params"]]
+        lengths.append(torch.cat(grads).norm().item())
+        return step(self, *args)
+
+    step = torch.optim.Adam.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", noting)
+        dualprompt(clip_norm=0.05).train(benchmark.train_stream[:2])
+    assert lengths == pytest.approx([0.05] * len(lengths), rel=1e-3)

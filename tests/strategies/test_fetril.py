@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import Predictions, snapshot, tiny_benchmark, tiny_vit
+from tiny import Predictions, snapshot, tiny_benchmark, tiny_images, tiny_vit
 from torch import Tensor
 from torch.nn import functional as F
 
-from avalanche_care.benchmarks import CILBenchmark
-from avalanche_care.nn.fetril import FeTrILModel
+from avalanche_care.benchmarks import CILBenchmark, Protocol
+from avalanche_care.nn.fetril import LOSSES, FeTrILModel, fit_linear
 from avalanche_care.nn.weights import state_sha256
 from avalanche_care.strategies.fetril import FeTrILConfig, FeTrILStrategy
 
@@ -97,11 +97,58 @@ def test_old_classes_are_not_forgotten() -> None:
     assert predictions.accuracy >= 0.9  # chance is 1 / 6
 
 
-def test_classes_of_a_single_image() -> None:
-    benchmark = tiny_benchmark("B0-Inc1", 4)
-    strategy = fetril()
-    strategy.train(benchmark.train_stream)
+@pytest.mark.parametrize("classifier", ["svc", "logistic"])
+@pytest.mark.parametrize("protocol", ["B0-Inc1", "B1-Inc2"])
+def test_classes_of_a_single_image(protocol: str, classifier: str) -> None:
+    data = tiny_images(4, per_class=1)
+    strategy = fetril(classifier=classifier)
+    strategy.train(tiny_benchmark(protocol, 4, train=data).train_stream)
     assert torch.isfinite(strategy.model.head.weight).all()
+    predictions = strategy.model.eval()(data.tensors[0]).argmax(1)
+    order = torch.tensor(Protocol.parse(protocol, n_classes=4).class_order)
+    assert torch.equal(order[predictions], data.tensors[1])
+
+
+def test_settings_reach_the_classifier(
+    benchmark: CILBenchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[dict[str, Any]] = []
+
+    def noting(pseudo: Any, loss: Any, **settings: Any) -> Any:
+        found.append({"loss": loss, "donors": [d.receivers.tolist() for d in pseudo.donors]})
+        found[-1] |= settings
+        return fit_linear(pseudo, loss, **settings)
+
+    monkeypatch.setattr("avalanche_care.strategies.fetril.fit_linear", noting)
+    heads = {}
+    for neighbour in (1, 2):
+        strategy = fetril(
+            classifier="logistic", penalty=3.0, tolerance=1e-3, iterations=7, neighbour=neighbour
+        )
+        strategy.train(benchmark.train_stream[:2])
+        heads[neighbour] = found[-1]
+    for settings in heads.values():
+        assert settings["loss"] is LOSSES["logistic"]
+        assert (settings["penalty"], settings["tolerance"]) == (3.0, 1e-3)
+        assert settings["iterations"] == 7
+    near, far = (heads[neighbour]["donors"] for neighbour in (1, 2))
+    for old in (0, 1):  # of two new classes, the one and the other
+        assert [old in receivers for receivers in near] == [old not in r for r in far]
+
+
+def test_what_is_kept_is_a_mean_per_class() -> None:
+    strategy = fetril()
+    for task, experience in enumerate(tiny_benchmark("B0-Inc1", 6).train_stream):
+        strategy.train(experience)
+        (means,) = strategy.method_state().values()
+        assert means.shape == (task + 1, 16)
+        assert strategy.model.head.weight.shape == (task + 1, 16)
+
+
+def test_defaults() -> None:
+    config = FeTrILConfig()
+    assert (config.tuning, config.classifier, config.neighbour) == ("none", "svc", 1)
+    assert (config.penalty, config.tolerance, config.iterations) == (1.0, 1e-4, 1000)
 
 
 @pytest.mark.parametrize("tuning", ["none", "adapter"])

@@ -29,10 +29,13 @@ def test_the_head_is_that_of_all_images_at_once(tuning: str, covariance: str) ->
     kept = torch.arange(54) % 9 < 3 + labels
     train = with_targets(images[kept], labels[kept])
     strategy = fsa(tuning=tuning, covariance=covariance, ridge=0.3)
-    strategy.train(tiny_benchmark("B1-Inc3", 6, train=train).train_stream)
-    columns = np.argsort(Protocol.parse("B1-Inc3", n_classes=6).class_order)[labels[kept]]
+    protocol = "B2-Inc3"  # a first task of one class would teach the network nothing
+    strategy.train(tiny_benchmark(protocol, 6, train=train).train_stream)
+    columns = np.argsort(Protocol.parse(protocol, n_classes=6).class_order)[labels[kept]]
     with torch.no_grad():
         x = strategy.model.eval().features(images[kept]).double().numpy()
+        frozen = strategy.model.backbone(images[kept]).double().numpy()
+    assert np.allclose(x, frozen, atol=1e-3) is (tuning == "none")
     means = np.stack([x[columns == c].mean(0) for c in range(6)])
     if covariance == "total":
         spread = np.cov(x.T)
@@ -131,6 +134,35 @@ def test_rates_of_the_release() -> None:
     rates = [phase.learning_rate(e) for e in (0, 49, 50, 99, 100, 149, 150, 199)]
     expected = [0.005 * 0.7**k for k in (0, 0, 1, 1, 2, 2, 3, 3)]
     assert rates == pytest.approx(expected)
+
+
+def test_defaults_are_those_of_the_release() -> None:
+    config = FSAConfig()
+    assert (config.tuning, config.ridge, config.covariance) == ("film", 1.0, "total")
+    assert (config.epochs, config.batch_size, config.dropout) == (200, 256, 0.5)
+    assert PRESETS["cifar100/B20-Inc10"] == {}
+    assert PRESETS["few-shot"] == {"milestones": (25, 50, 100), "decay": 0.3}
+    (group,) = fsa().build_optimizer(config.lr).param_groups
+    assert (group["weight_decay"], group["betas"]) == (0, (0.9, 0.999))
+
+
+def test_tasks_of_a_single_image() -> None:
+    data = tiny_images(4, per_class=1)
+    strategy = fsa()
+    strategy.train(tiny_benchmark("B0-Inc1", 4, train=data).train_stream)
+    head = strategy.model.head
+    assert torch.isfinite(head.weight).all()
+    predictions = strategy.model.eval()(data.tensors[0]).argmax(1)
+    order = torch.tensor(Protocol.parse("B0-Inc1", n_classes=4).class_order)
+    assert torch.equal(order[predictions], data.tensors[1])
+
+
+def test_what_is_kept_is_one_matrix_and_a_row_per_class() -> None:
+    strategy = fsa(tuning="none")
+    for task, experience in enumerate(tiny_benchmark("B0-Inc1", 6).train_stream):
+        strategy.train(experience)
+        kept = strategy.method_state().values()
+        assert sum(t.nbytes for t in kept) == 8 * (16 * 16 + (task + 1) * (16 + 1))
 
 
 def test_dropout_of_the_temporary_head() -> None:

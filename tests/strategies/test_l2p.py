@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -123,6 +124,8 @@ def test_the_learning_rate_is_constant_and_adam_is_new_for_every_task(
     assert set(rates) == {0.01}
     assert len({id(o) for o in optimizers}) == 2
     assert type(optimizers[0]) is torch.optim.Adam
+    assert optimizers[0].defaults["betas"] == (0.9, 0.999)
+    assert optimizers[0].defaults["weight_decay"] == 0
     assert {type(phase) for phase in strategy.phases()} == {TrainingPhase}
 
 
@@ -203,19 +206,60 @@ def test_a_config_names_everything_that_is_wrong() -> None:
         L2PConfig(top_k=2.5)  # type: ignore[arg-type]
 
 
+PILOT = {  # for ImageNet-R
+    "pool": 10,
+    "length": 5,
+    "top_k": 5,
+    "pull": 0.1,
+    "choice": "per-image",
+    "prompts_per_task": False,
+    "init": "symmetric",
+    "position": "cls",
+    "epochs": 10,
+    "lr": 0.03 * 16 / 256,
+    "batch_size": 32,
+    "clip_norm": None,
+}
+OFFICIAL = {
+    "length": 10,
+    "top_k": 4,
+    "init": "small",
+    "position": "none",
+    "epochs": 5,
+    "lr": 0.03 * 128 / 256,
+    "batch_size": 128,
+    "clip_norm": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cifar100/B0-Inc10", {"epochs": 5, "batch_size": 16, "clip_norm": 1.0}),
+        ("cifar100/B0-Inc5", {"epochs": 5, "batch_size": 16}),
+        ("imagenet-r/B0-Inc20", {}),
+        ("omnibenchmark1k/B100-Inc3", {}),
+        ("jax/cifar100", {**OFFICIAL, "pull": 1.0, "choice": "batch-leaks-task-identity"}),
+        ("jax/five-datasets", {**OFFICIAL, "pool": 20, "pull": 0.5, "prompts_per_task": True}),
+    ],
+)
+def test_released_settings(name: str, settings: dict[str, Any]) -> None:
+    assert dataclasses.asdict(L2PConfig.preset(name)) == {**PILOT, **settings}
+
+
 def test_presets() -> None:
-    cifar = L2PConfig.preset("cifar100/B0-Inc10")
-    # 0.03 per 256 images
-    assert cifar.lr == 0.03 * 16 / 256
-    assert (cifar.batch_size, cifar.epochs, cifar.clip_norm, cifar.pull) == (16, 5, 1.0, 0.1)
-    assert L2PConfig.preset("imagenet-r/B0-Inc20") == L2PConfig()
-    assert (L2PConfig().batch_size, L2PConfig().epochs, L2PConfig().lr) == (32, 10, 0.001875)
-    official = L2PConfig.preset("jax/cifar100")
-    assert official.lr == 0.03 * 128 / 256
-    assert official.top_k * official.length == 40
-    assert official.choice == "batch-leaks-task-identity"
+    assert dataclasses.asdict(L2PConfig()) == PILOT
     for name in L2PConfig.presets():
         leaks = L2PConfig.preset(name).choice == "batch-leaks-task-identity"
         assert leaks == (name == "jax/cifar100")
     with pytest.raises(ValueError, match="did you mean 'vtab/B0-Inc10'"):
         L2PConfig.preset("vtab/B0-Inc1")
+
+
+def test_settings_reach_the_model() -> None:
+    strategy = l2p(pool=7, length=3, top_k=4, init="small", position="none")
+    model = strategy.model
+    assert model.arguments() == {"pool": 7, "length": 3, "top_k": 4, "position": "none"}
+    assert model.prompts.shape == (7, 3, 16)
+    assert all(0 <= p.min() < p.max() < 0.01 for p in (model.prompts, model.keys))
+    assert l2p().model.prompts.min() < -0.9

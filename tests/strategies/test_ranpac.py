@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -347,7 +348,10 @@ def test_a_model_from_its_arguments(benchmark: CILBenchmark) -> None:
     copy.load_state_dict(strategy.model.state_dict())
     x = torch.randn(3, 3, 16, 16)
     assert torch.equal(copy.eval()(x), strategy.model.eval()(x))
-    assert RanPACModel.from_arguments(tiny_vit(), ranpac(projection=0).model.arguments())
+    for size in (0, 24):
+        model = RanPACModel.from_arguments(tiny_vit(), ranpac(projection=size).model.arguments())
+        assert model.head.dim == (size or 16)
+        assert (model.projection is None) is (size == 0)
 
 
 def test_one_factorisation_per_task(
@@ -358,6 +362,125 @@ def test_one_factorisation_per_task(
     monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda a: calls.append(len(a)) or original(a))
     ranpac(tuning="none", ridge=1.0).train(benchmark.train_stream)
     assert calls == [40] * 3
+
+
+def test_a_singular_matrix_is_noted_with_the_regulariser_that_was_used(
+    benchmark: CILBenchmark, caplog: pytest.LogCaptureFixture
+) -> None:
+    strategy = ranpac(tuning="none", ridge=1e-8, precision="float32")  # 12 images, 40 features
+    strategy.train(benchmark.train_stream[0])
+    (used,) = strategy.ridges
+    assert used > 1e-8
+    assert f"using {used:g}" in caplog.text
+    assert strategy.moments is not None
+    gram, sums = (t.double() for t in (strategy.moments.gram, strategy.moments.sums))
+    expected = torch.linalg.solve(gram + used * torch.eye(40), sums.T).T
+    torch.testing.assert_close(strategy.model.head.weight.double(), expected, rtol=0.1, atol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_the_precision_of_the_choice(
+    precision: str, benchmark: CILBenchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[torch.dtype] = []
+    original = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda a: found.append(a.dtype) or original(a))
+    ranpac(tuning="none", precision=precision).train(benchmark.train_stream)
+    assert found == [getattr(torch, precision)] * 3
+
+
+def test_images_of_an_earlier_class_count_too(orders: Any) -> None:
+    """Sums do not ask when an image came, nor does the choice of the regulariser."""
+    stream = tiny_benchmark(train=noisy_images()).train_stream
+    strategy = ranpac(tuning="none")
+    strategy.train(stream[0])
+    both = copy.copy(stream[1])
+    both._dataset = stream[1].dataset.concat(stream[0].dataset)
+    strategy.train(both)
+    h, targets = all_data(strategy, [both])
+    order = orders(len(h)).numpy()
+    assert strategy.ridges[1] == slow_ridge(h[order], targets[order])
+    assert strategy.moments is not None
+    assert strategy.moments.counts.tolist() == [20, 20, 10, 10]
+
+
+def test_a_given_regulariser_needs_no_second_sums(benchmark: CILBenchmark) -> None:
+    strategy = ranpac(tuning="none", ridge=1.0, ridge_choice="running")
+    strategy.train(benchmark.train_stream)
+    assert strategy.held is None
+    assert strategy.ridges == [1.0] * 3
+
+
+@pytest.mark.parametrize("choice", ["task", "running"])
+def test_what_is_kept_is_one_matrix_whatever_the_number_of_tasks(choice: str) -> None:
+    """Or two, to choose on running sums; M numbers per class more, and nothing of an image."""
+    strategy = ranpac(tuning="none", ridge_choice=choice)
+    size = 40
+    for task, experience in enumerate(tiny_benchmark("B0-Inc1", 6).train_stream):
+        strategy.train(experience)
+        state, classes = strategy.method_state(), task + 1
+        kept = [value for name in ("moments", "held") for value in state.get(name, {}).values()]
+        numbers = size * size + classes * size + classes
+        assert sum(t.nbytes for t in kept) == 8 * numbers * (2 if choice == "running" else 1)
+        assert len(state["ridges"]) == classes
+        learned = sum(p.numel() for p in strategy.model.head.parameters())
+        assert learned == classes * size
+
+
+@pytest.mark.parametrize("ridge", [1.0, None])
+def test_random_features_are_computed_in_blocks(
+    ridge: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With M = 10,000 those of 17,000 images at once would take 1.4 GB."""
+    for place, size in (("strategies.ranpac.ROWS", 16), ("nn.ridge.ROWS", 16)):
+        monkeypatch.setattr(f"avalanche_care.{place}", size)
+    monkeypatch.setattr("avalanche_care.nn.ranpac.BLOCK", 64)
+    sizes: list[int] = []
+    original = RanPACModel.lift
+
+    def noting(self: RanPACModel, features: Tensor) -> Any:
+        for part in original(self, features):
+            sizes.append(part.numel())
+            yield part
+
+    monkeypatch.setattr(RanPACModel, "lift", noting)
+    train = tiny_images(2, per_class=200)
+    strategy = ranpac(tuning="none", projection=256, ridge=ridge)
+    strategy.train(tiny_benchmark("B0-Inc2", 2, train=train).train_stream)
+    assert max(sizes) == 16 * 64
+    images = 400 if ridge else 801  # a second time for the choice, after one that tells the width
+    assert sum(sizes) == images * 256
+
+
+def test_defaults_are_those_of_the_release() -> None:
+    config = RanPACConfig()
+    training = (config.epochs, config.lr, config.batch_size, config.momentum, config.weight_decay)
+    assert training == (20, 0.01, 48, 0.9, 5e-4)
+    assert (config.tuning, config.tokens, config.head_scale) == ("adapter", 5, 1.0)
+    regression = (config.projection, config.projection_seed, config.ridge, config.ridge_choice)
+    assert (*regression, config.precision) == (10_000, None, None, "task", "float64")
+    strategy = ranpac()
+    strategy._temporary = strategy.temporary_head()
+    (group,) = strategy.build_optimizer(0.01).param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.01, 0.9, 5e-4)
+    (phase,) = [p for p in first_phases(strategy) if isinstance(p, TrainingPhase)]
+    assert [phase.learning_rate(e) for e in (0, 1)] == pytest.approx([0.01, 0.005])  # of 2 epochs
+
+
+def test_every_preset_differs_from_the_defaults_in_the_tuning_alone() -> None:
+    tuning = {
+        "cifar100": "adapter",
+        "cub": "adapter",
+        "objectnet": "adapter",
+        "imagenet-r": "ssf",
+        "imagenet-a": "ssf",
+        "vtab": "ssf",
+        "omnibenchmark": "vpt-deep",
+        "omnibenchmark1k": "vpt-deep",
+    }
+    assert {name.split("/")[0] for name in PRESETS} == set(tuning)
+    for name in PRESETS:
+        assert RanPACConfig.preset(name) == RanPACConfig(tuning=tuning[name.split("/")[0]]), name
 
 
 def test_presets() -> None:
