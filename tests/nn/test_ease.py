@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from ease_reference import looped_prototypes, looped_scores, one_by_one
+from timm.models.vision_transformer import VisionTransformer
 from tiny import tiny_images, tiny_vit
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from avalanche_care.nn import EASEModel, EnsembleConfig
+from avalanche_care.nn import EASEModel, EnsembleConfig, FrozenViT
 from avalanche_care.nn.adapter import ParallelAdapter
 from avalanche_care.nn.adapter_bank import AdapterBank
 
@@ -197,6 +198,22 @@ def test_size_of_the_adapters_of_a_task(bottleneck: int, numbers: int) -> None:
     assert 12 * sum(p.numel() for p in adapter.parameters()) == numbers
     bank.write(0, adapter)
     assert 12 * sum(b.numel() for b in bank.buffers()) == numbers
+
+
+@pytest.mark.parametrize("width", [128, 192, 384, 768])
+def test_other_widths(width: int) -> None:
+    vit = VisionTransformer(
+        img_size=16, patch_size=8, embed_dim=width, depth=2, num_heads=width // 64, num_classes=0
+    )
+    model = EASEModel(FrozenViT(vit)).eval()
+    for task in range(2):
+        model.expand(task, [task])
+        model.keep_adapters()
+        features = model.all_features(torch.randn(1, 3, 16, 16))
+        assert features.shape == (1, task + 1, width)
+        model.head.set_means(features)
+    assert model(torch.randn(2, 3, 16, 16)).isfinite().all()
+    assert sum(b.numel() for b in model.banks.buffers()) == 2 * 2 * (2 * 64 * width + 64 + width)
 
 
 def test_a_bank_of_adapters() -> None:

@@ -277,6 +277,12 @@ def test_dropout_of_adapters_is_for_training_only(images: Tensor) -> None:
     assert not torch.equal(petl(backbone, images), petl(backbone, images))
 
 
+def test_adapters_as_published_unless_told_otherwise() -> None:
+    petl: Any = build_petl("adapter", small_vit())
+    found = {(a.down.out_features, a.scale, a.dropout) for a in petl.adapters}
+    assert found == {(64, 0.1, 0.1)}
+
+
 def test_nothing_may_be_tuned(images: Tensor) -> None:
     backbone = small_vit()
     petl = build_petl("none", backbone)

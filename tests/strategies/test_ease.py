@@ -14,7 +14,7 @@ from ease_reference import one_by_one
 from tiny import Predictions, snapshot, tiny_benchmark, tiny_images, tiny_vit, with_targets
 from torch import Tensor
 
-from avalanche_care.benchmarks import CILBenchmark
+from avalanche_care.benchmarks import CILBenchmark, Protocol, class_incremental
 from avalanche_care.strategies import EASEConfig, EASEStrategy, TrainingPhase
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 4, "bottleneck": 4}
@@ -108,6 +108,44 @@ def test_the_loss_is_over_the_classes_of_the_task(benchmark: CILBenchmark) -> No
         assert loss == pytest.approx(expected, rel=1e-4)
 
 
+def test_every_task_trains_like_a_plain_loop(benchmark: CILBenchmark) -> None:
+    """SGD on fresh adapters and on the temporary head with its scale, all with weight decay."""
+    start: list[Any] = []
+    batches: list[tuple[Tensor, Tensor]] = []
+
+    class Trace(SupervisedPlugin[Any], supports_distributed=False):
+        def before_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+            if not batches:
+                start.extend(copy.deepcopy([strategy.model.petl, strategy._proxy]))
+            batches.append((strategy.mb_x.clone(), strategy.mb_y.clone()))
+
+    strategy = ease(plugins=[Trace()], dropout=0.0, lr=0.1, weight_decay=0.01, epochs=3)
+    for task, experience in enumerate(benchmark.train_stream):
+        start.clear()
+        batches.clear()
+        strategy.train(experience)
+        petl, proxy = start
+        parameters = [*petl.parameters(), proxy.weight, proxy.scale]
+        velocities = [torch.zeros_like(p) for p in parameters]
+        assert len(batches) == 9  # twelve images in batches of four
+        for step, (x, y) in enumerate(batches):
+            features = petl(strategy.model.backbone, x)
+            features = features / features.norm(dim=1, keepdim=True)
+            rows = proxy.weight / proxy.weight.norm(dim=1, keepdim=True)
+            logits = proxy.scale * features @ rows.T
+            of_target = logits[torch.arange(len(y)), y - 2 * task]
+            loss = (logits.logsumexp(1) - of_target).mean()
+            gradients = torch.autograd.grad(loss, parameters)
+            rate = 0.1 * (1 + math.cos(math.pi * (step // 3) / 3)) / 2
+            with torch.no_grad():
+                for p, v, g in zip(parameters, velocities, gradients, strict=True):
+                    v.mul_(0.9).add_(g + 0.01 * p)
+                    p.sub_(rate * v)
+        got = snapshot(strategy.model.petl)
+        for name, value in petl.state_dict().items():
+            torch.testing.assert_close(got[name], value, rtol=1e-3, atol=2e-5, msg=name)
+
+
 def test_old_adapters_and_class_means_stay(benchmark: CILBenchmark) -> None:
     strategy = ease(lr=0.5)
     model = strategy.model
@@ -142,7 +180,13 @@ def test_a_training_step_runs_one_pass_whatever_the_number_of_tasks(
 @pytest.mark.parametrize("pretrained", [False, True])
 def test_prototypes_are_class_means_in_every_subspace(rows: int | None, pretrained: bool) -> None:
     train = tiny_images(6)
-    benchmark = tiny_benchmark("B0-Inc2", train=train)
+    benchmark = class_incremental(
+        train,
+        tiny_images(6, split=1),
+        Protocol.parse("B0-Inc2", n_classes=6),
+        train_transform=lambda image: image + torch.randn_like(image),  # not for class means
+        name="tiny",
+    )
     strategy = ease(rows=rows, pretrained=pretrained, lr=0.5)
     strategy.eval_mb_size = 5
     strategy.train(benchmark.train_stream)
@@ -266,6 +310,32 @@ def test_announced_class_without_images(benchmark: CILBenchmark) -> None:
     experience.classes_in_this_experience = [0, 1, 2]
     with pytest.raises(ValueError, match=r"classes \[2\] have no training images"):
         ease().train(experience)
+
+
+def test_class_means_are_of_finite_features(benchmark: CILBenchmark) -> None:
+    """Where a task has no adapters of its own, no loss would have said so."""
+    strategy = ease(max_adapters=1)
+    strategy.train(benchmark.train_stream[0])
+    images = tiny_images(6)
+    images.tensors[0][-1] = torch.nan
+    with pytest.raises(ValueError, match="have features that are not finite"):
+        strategy.train(tiny_benchmark(train=images).train_stream[1:])
+
+
+def test_the_model_is_made_as_the_settings_say(benchmark: CILBenchmark) -> None:
+    strategy = ease(bottleneck=3, scale=0.4, dropout=0.2, rows=2, alpha=0.3, batch_size=12)
+    assert strategy.model.sizes == {"bottleneck": 3, "scale": 0.4, "dropout": 0.2}
+    assert strategy.model.head.config.alpha == 0.3
+    strategy.train(benchmark.train_stream)
+    adapter: Any = strategy.model.petl.adapters[0]
+    assert (adapter.scale, adapter.dropout, len(adapter.down.weight)) == (0.4, 0.2, 3)
+    sizes: list[int] = []
+    strategy.model.backbone.vit.blocks[1].attn.register_forward_pre_hook(
+        lambda _, args: sizes.append(len(args[0]))
+    )
+    strategy.eval_mb_size = 1
+    strategy.eval(benchmark.test_stream[0])
+    assert max(sizes) == 2  # images times adapters at once
 
 
 # The configuration files: lr, batch size, weight decay, epochs, bottleneck, alpha.
