@@ -158,6 +158,23 @@ class GrowingHead(GrowingModule):
             )
         return columns
 
+    def refuse_earlier(self, columns: Tensor, allowed: slice) -> None:
+        """Check that columns are of the current experience; this waits for the device.
+
+        Args:
+            columns: of labels, see :meth:`columns`; any shape.
+            allowed: those that they may be.
+
+        Raises:
+            ValueError: naming the labels that stand before the allowed columns.
+        """
+        earlier = self.labels[columns[columns < allowed.start].unique()].tolist()
+        if earlier:
+            raise ValueError(
+                f"expected labels of the current experience {self.labels[allowed].tolist()}, got "
+                f"{sorted(earlier)} of earlier ones"
+            )
+
     def in_label_order(self, scores: Tensor) -> Tensor:
         """Return scores whose column index is the label.
 

@@ -32,9 +32,23 @@ def experience_features(
         found = [(extract(x), y) for x, y in strategy.clean_batches()]
     features, labels = (torch.cat(part) for part in zip(*found, strict=True))
     columns = head.columns(labels)  # once, for the device is waited for
-    counts = columns.bincount(minlength=head.n_classes)[head.columns_of(strategy.task)]
-    if not counts.all():
-        missing = head.classes_of(strategy.task)[counts == 0].tolist()
-        raise ValueError(f"classes {missing} have no training images: expected at least one")
+    require_images(
+        strategy, columns.bincount(minlength=head.n_classes)[head.columns_of(strategy.task)]
+    )
     require_finite(features, columns, head.labels)
     return features, columns
+
+
+def require_images(strategy: PTMStrategy, counts: Tensor) -> None:
+    """Refuse an experience that has a class without images: it would have no statistics.
+
+    Args:
+        strategy: in a phase of an experience.
+        counts: how many images each class of the experience has, in column order.
+
+    Raises:
+        ValueError: naming the classes that have none.
+    """
+    missing = strategy.model.head.classes_of(strategy.task)[counts == 0].tolist()
+    if missing:
+        raise ValueError(f"classes {missing} have no training images: expected at least one")

@@ -17,6 +17,7 @@ from avalanche_care.nn.heads import ProxyHead
 from avalanche_care.nn.vit import FrozenViT
 from avalanche_care.plugins.expansion import ExpansionPlugin
 from avalanche_care.statistics import require_finite
+from avalanche_care.strategies.collecting import require_images
 from avalanche_care.strategies.ease_config import EASEConfig
 from avalanche_care.strategies.phases import Computation, Phase, TrainingPhase
 from avalanche_care.strategies.registry import register
@@ -125,26 +126,21 @@ class EASEStrategy(PTMStrategy):
         Sums are kept in place of features, which would be T times as many as images.
         """
         model, head, columns = self.model, self.model.head, self.allowed_columns
-        sums: Tensor | None = None  # (classes of the task, subspaces, D), the backbone's own last
+        sums = head.weight.new_zeros(())  # (classes of the task, subspaces, D), the backbone's last
         counts = head.weight.new_zeros(columns.stop - columns.start)
         model.keep_adapters()
         with self.evaluating():
             for x, y in self.clean_batches():
-                index = head.columns(y) - columns.start  # (B,)
-                if (index < 0).any():
-                    raise ValueError(
-                        "expected labels of the current experience "
-                        f"{head.labels[columns].tolist()}, got earlier ones among {y.tolist()}"
-                    )
+                found = head.columns(y)  # (B,)
+                head.refuse_earlier(found, columns)
+                index = found - columns.start
                 features = model.all_features(x, rows=self.config.rows)  # (B, subspaces, D)
-                require_finite(features.flatten(1), head.columns(y), head.labels)
+                require_finite(features.flatten(1), found, head.labels)
                 chosen = F.one_hot(index, len(counts)).T.to(features)  # (classes, B)
                 part = (chosen @ features.flatten(1)).unflatten(1, features.shape[1:])
-                sums = part if sums is None else sums + part
+                sums = sums + part
                 counts = counts + chosen.sum(1)
-        missing = head.labels[columns][counts == 0].tolist()
-        if sums is None or missing:
-            raise ValueError(f"classes {missing} have no training images: expected at least one")
+        require_images(self, counts)
         means = sums / counts[:, None, None]
         if head.config.pretrained:
             head.set_means(means[:, :-1], means[:, -1])

@@ -23,15 +23,9 @@ def fit_prototypes(strategy: PTMStrategy) -> None:
         ValueError: if a label is not one of the experience's classes, one of these has no image, or
             a feature is not finite. No row has changed then.
     """
-    head, task = strategy.model.head, strategy.task
+    head = strategy.model.head
     features, columns = experience_features(strategy, strategy.model.features)
-    own = head.columns_of(task)
-    earlier = head.labels[columns[columns < own.start].unique()].tolist()
-    if earlier:
-        raise ValueError(
-            f"expected labels of the current experience {head.classes_of(task).tolist()}, got "
-            f"{earlier} of earlier ones"
-        )
+    head.refuse_earlier(columns, head.columns_of(strategy.task))
     for column, mean in class_means(features, columns).items():
         head.weight[column] = mean
     head.weight.requires_grad_(False)

@@ -249,13 +249,8 @@ class PTMStrategy(ResumableTemplate):
         )
 
     def _check_labels(self) -> None:
-        head, allowed = self.model.head, self.allowed_columns
-        earlier = self.mb_y[head.columns(self.mb_y) < allowed.start].tolist()
-        if earlier:
-            raise ValueError(
-                f"expected labels of the current experience {head.labels[allowed].tolist()}, got "
-                f"{sorted(set(earlier))} of earlier ones"
-            )
+        head = self.model.head
+        head.refuse_earlier(head.columns(self.mb_y), self.allowed_columns)
 
     def criterion(self) -> Tensor:
         """Return the method's loss in training, the cross-entropy of seen classes in evaluation.

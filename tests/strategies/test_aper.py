@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from steps import descend
 from tiny import Predictions, snapshot, tiny_benchmark, tiny_strategy, tiny_vit
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -107,12 +108,8 @@ def test_the_training_is_that_of_a_plain_loop(method: str, benchmark: CILBenchma
         logits = sigma * features @ (w / w.norm(dim=1, keepdim=True)).T
         loss = (logits.logsumexp(1) - logits[torch.arange(len(y)), y]).mean()
         assert loss.item() == pytest.approx(trace.losses[step], rel=1e-4)
-        gradients = torch.autograd.grad(loss, parameters)
         rate = 0.1 * (1 + math.cos(math.pi * (step // per_epoch) / 3)) / 2
-        with torch.no_grad():
-            for p, v, g in zip(parameters, velocities, gradients, strict=True):
-                v.mul_(0.9).add_(g + 0.01 * p)
-                p.sub_(rate * v)
+        descend(loss, parameters, velocities, rate=rate, decay=0.01)
     got = snapshot(strategy.model.petl)
     for name, value in petl.state_dict().items():
         torch.testing.assert_close(got[name], value, rtol=1e-3, atol=2e-5, msg=name)

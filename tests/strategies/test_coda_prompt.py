@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.core import SupervisedPlugin
+from steps import Steps
 from tiny import snapshot, tiny_benchmark, tiny_images, tiny_vit
 
 from avalanche_care.benchmarks import CILBenchmark, Protocol
@@ -29,17 +29,6 @@ def coda(plugins: Any = None, **config: Any) -> CODAPromptStrategy:
     return CODAPromptStrategy(
         model=tiny_vit(), config=settings, plugins=plugins, evaluator=None, eval_mb_size=64
     )
-
-
-class Steps(SupervisedPlugin[Any], supports_distributed=False):
-    """Lets a test look at every step before the optimizer's."""
-
-    def __init__(self, look: Any) -> None:
-        super().__init__()
-        self.look = look
-
-    def before_update(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.look(strategy)
 
 
 def test_only_the_newest_components_and_the_current_rows_move(benchmark: CILBenchmark) -> None:

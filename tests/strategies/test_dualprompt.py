@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.core import SupervisedPlugin
+from steps import Steps
 from tiny import Predictions, snapshot, tiny_benchmark, tiny_images, tiny_vit
 from torch import Tensor
 
@@ -28,17 +28,6 @@ def dualprompt(plugins: Any = None, **config: Any) -> DualPromptStrategy:
     return DualPromptStrategy(
         model=tiny_vit(), config=settings, plugins=plugins, evaluator=None, eval_mb_size=64
     )
-
-
-class Steps(SupervisedPlugin[Any], supports_distributed=False):
-    """Lets a test look at every step before the optimizer's."""
-
-    def __init__(self, look: Any) -> None:
-        super().__init__()
-        self.look = look
-
-    def before_update(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.look(strategy)
 
 
 def rows_with_gradient(parameter: Tensor) -> list[int]:

@@ -11,6 +11,7 @@ import torch
 from avalanche.benchmarks import nc_benchmark
 from avalanche.core import SupervisedPlugin
 from ease_reference import one_by_one
+from steps import descend
 from tiny import Predictions, snapshot, tiny_benchmark, tiny_images, tiny_vit, with_targets
 from torch import Tensor
 
@@ -135,12 +136,8 @@ def test_every_task_trains_like_a_plain_loop(benchmark: CILBenchmark) -> None:
             logits = proxy.scale * features @ rows.T
             of_target = logits[torch.arange(len(y)), y - 2 * task]
             loss = (logits.logsumexp(1) - of_target).mean()
-            gradients = torch.autograd.grad(loss, parameters)
             rate = 0.1 * (1 + math.cos(math.pi * (step // 3) / 3)) / 2
-            with torch.no_grad():
-                for p, v, g in zip(parameters, velocities, gradients, strict=True):
-                    v.mul_(0.9).add_(g + 0.01 * p)
-                    p.sub_(rate * v)
+            descend(loss, parameters, velocities, rate=rate, decay=0.01)
         got = snapshot(strategy.model.petl)
         for name, value in petl.state_dict().items():
             torch.testing.assert_close(got[name], value, rtol=1e-3, atol=2e-5, msg=name)

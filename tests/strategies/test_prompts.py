@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from steps import Steps
 from tiny import Predictions, quick_settings, snapshot, tiny_benchmark, tiny_vit
 from waits import Waits
 
@@ -33,17 +34,6 @@ def make(method: str, plugins: Any = None, **config: Any) -> Any:
     return found.strategy(
         model=tiny_vit(), config=settings, plugins=plugins, evaluator=None, eval_mb_size=5
     )
-
-
-class Steps(SupervisedPlugin[Any], supports_distributed=False):
-    """Lets a test look at every step before the optimizer's."""
-
-    def __init__(self, look: Any) -> None:
-        super().__init__()
-        self.look = look
-
-    def before_update(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.look(strategy)
 
 
 @every_method
